@@ -1,0 +1,144 @@
+/** Results as a table for people, and as JSON. */
+import type { Machine } from './machine.js';
+import type { Figure, Goal, Result, Unit } from './scenario.js';
+
+/** Changes with the shape of the JSON. */
+export const REPORT_VERSION = 1;
+
+export interface Report {
+  version: typeof REPORT_VERSION;
+  machine: Machine;
+  results: Result[];
+  /** Scenarios that could not be run, and why. */
+  refused: string[];
+  /** Over all results. */
+  lost: number;
+  repeated: number;
+}
+
+export function makeReport(machine: Machine, results: Result[], refused: string[]): Report {
+  return {
+    version: REPORT_VERSION,
+    machine,
+    results,
+    refused,
+    lost: results.reduce((sum, { account }) => sum + account.lost, 0),
+    repeated: results.reduce((sum, { account }) => sum + account.repeated, 0),
+  };
+}
+
+/** Messages were lost or came twice, or a scenario could not be run. A goal that is missed is no failure. */
+export function isFailure({ lost, repeated, refused }: Report): boolean {
+  return lost + repeated + refused.length > 0;
+}
+
+/** What the names of figures mean to a reader. */
+const LABELS: Readonly<Record<string, string>> = {
+  delivered: 'delivered messages',
+  published: 'published messages',
+  cpuPerDelivery: 'broker CPU per delivery',
+  batch: 'frames per batch from agents',
+  acrossShards: 'subscribers on another shard',
+  p50: 'latency P50',
+  p95: 'latency P95',
+  p99: 'latency P99',
+  p999: 'latency P99.9',
+  max: 'latency max',
+  latenessP50: 'of which: sent late, P50',
+  latenessP99: 'of which: sent late, P99',
+  memoryEach: 'broker memory per agent',
+  memoryBefore: 'broker memory without agents',
+  connects: 'connects',
+  cpuPerConnect: 'broker CPU per connect',
+  broadcast: 'one message to all',
+  broadcastRate: 'deliveries of it',
+};
+
+/** At least three significant digits, without an exponent. */
+function digits(value: number): string {
+  const size = Math.abs(value);
+  return value.toFixed(size >= 100 || value === 0 ? 0 : size >= 10 ? 1 : 2);
+}
+
+function perSecond(value: number): string {
+  if (value >= 1e6) return `${digits(value / 1e6)} M/s`;
+  return value >= 1e4 ? `${digits(value / 1e3)} k/s` : `${digits(value)} /s`;
+}
+
+function bytes(value: number): string {
+  if (Math.abs(value) >= 1024 * 1024) return `${digits(value / (1024 * 1024))} MiB`;
+  return `${digits(value / 1024)} KiB`;
+}
+
+export function formatValue(value: number | null, unit: Unit): string {
+  if (value === null) return 'unknown';
+  switch (unit) {
+    case 'count':
+      return Number.isInteger(value) ? String(value) : digits(value);
+    case 'per second':
+      return perSecond(value);
+    case 'ns':
+      return `${digits(value)} ns`;
+    case 'us':
+      return `${digits(value)} µs`;
+    case 'ms':
+      return `${digits(value)} ms`;
+    case 'bytes':
+      return bytes(value);
+  }
+}
+
+function formatGoal(goal: Goal | null, unit: Unit, met: boolean | null): string {
+  if (goal === null) return '';
+  const verdict = met === null ? 'unknown' : met ? 'met' : 'NOT MET';
+  return `${goal.at === 'least' ? '≥' : '≤'} ${formatValue(goal.value, unit)}  ${verdict}`;
+}
+
+function rowOf({ name, unit, median, min, max, goal, met }: Figure): string[] {
+  return [
+    LABELS[name] ?? name,
+    formatValue(median, unit),
+    formatValue(min, unit),
+    formatValue(max, unit),
+    formatGoal(goal, unit, met),
+  ];
+}
+
+/** First column to the left, figures to the right, the goal to the left. */
+function aligned(rows: readonly string[][]): string[] {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  return rows.map((row) =>
+    row
+      .map((cell, column) =>
+        column === 0 || column === row.length - 1
+          ? cell.padEnd(widths[column])
+          : cell.padStart(widths[column]),
+      )
+      .join('   ')
+      .trimEnd(),
+  );
+}
+
+export function machineLines(machine: Machine): string[] {
+  const { cpu, cores, memoryBytes, system, node, date, commit, changed } = machine;
+  const state = commit === null ? 'unknown' : `${commit}${changed ? ' with changes' : ''}`;
+  return [
+    `${cpu} · ${cores} ${cores === 1 ? 'core' : 'cores'} · ${bytes(memoryBytes)} · ${system}`,
+    `Node ${node} · ${date} · commit ${state}`,
+  ];
+}
+
+export function resultLines(result: Result): string[] {
+  const { account } = result;
+  const conditions = Object.entries(result.conditions).map(([name, value]) => `${name}: ${value}`);
+  const runs = result.figures[0]?.runs.length ?? 0;
+  return [
+    `${result.scenario} ${result.case}`.trim(),
+    `  ${[...conditions, `runs: ${runs}`].join(' · ')}`,
+    ...aligned([['', 'median', 'min', 'max', 'goal'], ...result.figures.map(rowOf)]).map(
+      (line) => `  ${line}`,
+    ),
+    `  messages lost: ${account.lost} of ${account.expected}${account.repeated > 0 ? `, repeated: ${account.repeated}` : ''}`,
+    ...result.notes.map((note) => `  note: ${note}`),
+  ];
+}

@@ -1,0 +1,211 @@
+/** Many agents that are just there: how fast they connect, what each costs the broker, one message to all of them. */
+import { availableParallelism } from 'node:os';
+import { openFilesLimit } from '../accounting.js';
+import { sleep } from '../clock.js';
+import type { Role } from '../role.js';
+import type { PublisherOperations } from '../roles/publisher.js';
+import type { SwarmOperations } from '../roles/swarm.js';
+import {
+  type BenchOptions,
+  type FigureShape,
+  median,
+  type Run,
+  repeat,
+  type Scenario,
+  ScenarioRefused,
+} from '../scenario.js';
+import { onStage, type Stage } from '../stage.js';
+
+const TOPIC = 'bench.all';
+
+/** Connections that are being made at a time, over all swarms. */
+const IN_FLIGHT = 256;
+
+/** Broadcasts of a run: the first is warm-up. */
+const BROADCASTS = 6;
+
+/** How long a broadcast may take (ms). */
+const BROADCAST_PATIENCE = 30_000;
+
+/** How long all connections together may take (ms for each, and at least). */
+const CONNECT_PATIENCE = 10;
+const LEAST_PATIENCE = 60_000;
+
+/** The warm-up: one in so many agents, at least so many, connect and leave before anything is measured. */
+const WARMUP_SHARE = 20;
+const LEAST_WARMUP = 10;
+
+/** Memory has settled when it changes by less than this part from one look to the next, or after so many looks. */
+const SETTLED = 0.005;
+const LOOKS = 20;
+/** Between two looks (ms). */
+const LOOK = 200;
+
+/** Files that a process of Node has open beside its connections, with room to spare. */
+const OTHER_FILES = 200;
+/** Hashing does not spread agents evenly: a shard has up to so many times its share. */
+const UNEVEN = 1.5;
+
+const GOAL_AGENTS = 10_000;
+const GOAL_BYTES = 12 * 1024;
+
+/** Throws ScenarioRefused when a process could not have so many connections open. */
+function checkLimit(options: BenchOptions): void {
+  const limit = openFilesLimit();
+  if (limit === null) return;
+  const shards = options.shards ?? availableParallelism();
+  const busiest = Math.max(options.agents / options.swarms, Math.min(1, UNEVEN / shards) * options.agents);
+  const needed = Math.ceil(busiest) + OTHER_FILES;
+  if (needed > limit) {
+    throw new ScenarioRefused(
+      `connections: ${options.agents} agents need ${needed} open files in one process, and ${limit} are allowed. ` +
+        `Raise the limit ("ulimit -Hn", or LimitNOFILE), or take fewer with --agents.`,
+    );
+  }
+}
+
+/** The broker's memory once it has come to rest. */
+async function settledMemory(stage: Stage): Promise<ReturnType<Stage['memory']>> {
+  let before = stage.memory();
+  for (let look = 0; look < LOOKS && before !== null; look++) {
+    await sleep(LOOK);
+    const after = stage.memory();
+    if (after === null || Math.abs(after.bytes - before.bytes) < before.bytes * SETTLED) return after;
+    before = after;
+  }
+  return before;
+}
+
+interface Crowd {
+  swarms: Role<SwarmOperations>[];
+  host: string;
+  port: number;
+}
+
+async function gather(
+  crowd: Crowd,
+  prefix: string,
+  agents: number,
+): Promise<{ began: number; ended: number }> {
+  const { swarms, host, port } = crowd;
+  const inFlight = Math.max(1, Math.floor(IN_FLIGHT / swarms.length));
+  const times = await Promise.all(
+    swarms.map((swarm, index) => {
+      const count =
+        Math.floor((agents * (index + 1)) / swarms.length) - Math.floor((agents * index) / swarms.length);
+      return swarm.ask(
+        'connect',
+        { host, port, prefix: `${prefix}-${index}`, count, inFlight, topic: TOPIC },
+        Math.max(LEAST_PATIENCE, agents * CONNECT_PATIENCE),
+      );
+    }),
+  );
+  return {
+    began: Math.min(...times.map(({ began }) => began)),
+    ended: Math.max(...times.map(({ ended }) => ended)),
+  };
+}
+
+/** Milliseconds from publishing to the last agent that had it. */
+async function broadcast(
+  publisher: Role<PublisherOperations>,
+  swarms: readonly Role<SwarmOperations>[],
+  payload: number,
+  number: number,
+): Promise<number> {
+  const patience = BROADCAST_PATIENCE;
+  const [at, ...times] = await Promise.all([
+    publisher.ask('single', { topic: TOPIC, payload, number }),
+    ...swarms.map((swarm) => swarm.ask('broadcast', { number, patience }, 2 * patience)),
+  ]);
+  return Math.max(...times.map((time) => time.at)) - at;
+}
+
+async function run(stage: Stage, options: BenchOptions): Promise<Run> {
+  const { agents, payload } = options;
+  const { hostname, port } = new URL(stage.url);
+  const publisher = await stage.role<PublisherOperations>('publisher');
+  await publisher.ask('connect', { url: stage.url, agentId: 'publisher' });
+  const swarms = await Promise.all(
+    Array.from({ length: options.swarms }, () => stage.role<SwarmOperations>('swarm')),
+  );
+  const crowd = { swarms, host: hostname, port: Number(port) };
+  await gather(crowd, 'warm', Math.max(LEAST_WARMUP, Math.floor(agents / WARMUP_SHARE)));
+  await Promise.all(swarms.map((swarm) => swarm.ask('disperse', null)));
+
+  const before = await settledMemory(stage);
+  const cpuBefore = stage.cpu().cpu;
+  const { began, ended } = await gather(crowd, 'agent', agents);
+  const cpuAfter = stage.cpu().cpu;
+  const after = await settledMemory(stage);
+
+  const times: number[] = [];
+  for (let number = 0; number < BROADCASTS; number++) {
+    const time = await broadcast(publisher, swarms, payload, number);
+    if (number > 0) times.push(time);
+  }
+  const received = await Promise.all(swarms.map((swarm) => swarm.ask('received', null)));
+  const notes = await Promise.all(swarms.map((swarm) => swarm.ask('notes', null)));
+  const { errors } = await publisher.ask('finish', null);
+  const total = received.reduce((sum, count) => sum + count, 0);
+  const expected = agents * BROADCASTS;
+  const time = median(times);
+  return {
+    values: {
+      connects: (agents / (ended - began)) * 1000,
+      memoryEach: before === null || after === null ? null : (after.bytes - before.bytes) / agents,
+      memoryBefore: before?.bytes ?? null,
+      cpuPerConnect:
+        cpuBefore === null || cpuAfter === null ? null : ((cpuAfter - cpuBefore) * 1000) / agents,
+      broadcast: time,
+      broadcastRate: (agents / time) * 1000,
+    },
+    account: {
+      expected,
+      received: total,
+      lost: Math.max(0, expected - total),
+      repeated: Math.max(0, total - expected),
+    },
+    notes: [
+      ...errors,
+      ...notes.flat(),
+      ...(after === null ? [] : [`memory is ${after.measure} of primary and shards, shared memory included`]),
+    ],
+  };
+}
+
+function figuresOf(options: BenchOptions): FigureShape[] {
+  const goal = options.agents >= GOAL_AGENTS ? { value: GOAL_BYTES, at: 'most' as const } : null;
+  return [
+    { name: 'memoryEach', unit: 'bytes', goal },
+    { name: 'memoryBefore', unit: 'bytes' },
+    { name: 'connects', unit: 'per second' },
+    { name: 'cpuPerConnect', unit: 'us' },
+    { name: 'broadcast', unit: 'ms' },
+    { name: 'broadcastRate', unit: 'per second' },
+  ];
+}
+
+export const connections: Scenario = {
+  name: 'connections',
+  summary: 'agents that are only connected (--agents): connect rate, broker memory each, a message to all',
+  async run(options, tell) {
+    checkLimit(options);
+    const what = {
+      scenario: 'connections',
+      case: '',
+      conditions: {
+        agents: options.agents,
+        'swarm processes': options.swarms,
+        'payload bytes': options.payload,
+        'broadcasts per run': BROADCASTS - 1,
+        shards: options.shards ?? 'one per core',
+      },
+      figures: figuresOf(options),
+    };
+    const result = await repeat(what, options.runs, tell, () =>
+      onStage(options.shards, (stage) => run(stage, options)),
+    );
+    return [result];
+  },
+};

@@ -1,0 +1,326 @@
+/** What `connect()` resolves with: the methods that users call, over the parts that do the work. */
+import { FlowbusError } from '../errors.js';
+import type { OutgoingExtensions } from '../wire/extensions.js';
+import type { Priority } from '../wire/frame.js';
+import { Flag } from '../wire/frame.js';
+import { type AgentFilter, type AgentRecord, type CapabilityTarget, Directory } from './directory.js';
+import type { AgentEvents } from './events.js';
+import type { Message } from './message.js';
+import { badOption, checkInteger, laneOf } from './options.js';
+import { encodePayload, type Payload } from './payload.js';
+import type { Stored } from './requests.js';
+import type { Session } from './session.js';
+import type { Handler, SubscribeOptions, Subscription } from './subscriptions.js';
+
+export interface SendOptions {
+  /** The lane it travels in. Default: that of `connect()`. */
+  priority?: Priority;
+  /** Time to live: whole milliseconds after which it is not worth delivering, up to 4,294,967,295. */
+  ttl?: number;
+  /** Ordering key: messages with the same key stay in order. 1 to 255 bytes. */
+  key?: string;
+  /** At most 64 names of 1 to 255 bytes, 65,535 bytes in all. */
+  headers?: Readonly<Record<string, string>>;
+  /** W3C trace context, 55 bytes. */
+  traceparent?: string;
+}
+
+export interface PublishOptions extends SendOptions {
+  /** Store it: resolves once every mailbox that matches has journaled it. */
+  assured?: boolean;
+  /** Names the message, 1 to 64 bytes: mailboxes drop what they have seen. Default, if assured: a random one. */
+  messageId?: string | Uint8Array;
+  /** Milliseconds to wait for the ack of an assured publish, 1 to 86,400,000. Default 5000. */
+  timeout?: number;
+  /** A topic where answers are awaited, for patterns that `request()` does not cover. */
+  replyTo?: string;
+  /** What answers have to repeat, 1 to 64 bytes. */
+  correlation?: Uint8Array;
+}
+
+export interface RequestOptions extends SendOptions {
+  /** Milliseconds to wait for the reply, 1 to 86,400,000. Default 5000. Also the time to live, unless `ttl` is given. */
+  timeout?: number;
+}
+
+/** What has passed since the agent was made, and what waits now. */
+export interface AgentCounts {
+  published: number;
+  received: number;
+  /** Messages dropped because their checksum did not hold; each was an `error` event. */
+  checksumMismatches: number;
+  /** All frames dropped, those included. */
+  badFrames: number;
+  /** Bytes of messages that wait to be sent. */
+  waitingBytes: number;
+}
+
+const DEFAULT_TIMEOUT = 5000;
+const MAX_TIMEOUT = 86_400_000;
+
+/** How often `drain()` looks whether the socket is empty (ms). */
+const FLUSH_POLL = 5;
+
+export class Agent {
+  private readonly session: Session;
+  private readonly directory: Directory;
+  private draining: boolean;
+  /** Bytes of messages whose receiver is still being looked up: within maxBuffered too. */
+  private undecided: number;
+
+  /** For the SDK: see `connect()`. */
+  constructor(session: Session) {
+    this.session = session;
+    this.directory = new Directory(session.calls);
+    this.draining = false;
+    this.undecided = 0;
+  }
+
+  get agentId(): string {
+    return this.session.settings.agentId;
+  }
+
+  /** Whether a connection stands right now. Publishing works without: it waits for the next one. */
+  get connected(): boolean {
+    return this.session.isConnected;
+  }
+
+  /** The node that this agent is, or was last, connected to. */
+  get node(): string {
+    return this.session.nodeName;
+  }
+
+  get counts(): AgentCounts {
+    const { outbox, inbox } = this.session;
+    return {
+      published: outbox.published,
+      received: inbox.counts.messages,
+      checksumMismatches: inbox.counts.checksumMismatches,
+      badFrames: inbox.counts.badFrames,
+      waitingBytes: outbox.waiting + this.undecided,
+    };
+  }
+
+  /**
+   * Calls `handler` for every message on the topics that match `pattern` (`*`: one level, `**`: any number).
+   * Resolves once every live shard of the node knows. Messages may come before that; one that several patterns of
+   * this agent match is given to the handler of each. Rejects with BAD_PATTERN, FORBIDDEN_TOPIC, LIMIT_REACHED,
+   * NO_MAILBOX (for `options`, in this version), TIMEOUT, CLOSED.
+   */
+  async subscribe(pattern: string, handler: Handler, options?: SubscribeOptions): Promise<Subscription> {
+    this.session.checkOpen();
+    if (this.draining)
+      throw new FlowbusError('CLOSED', 'The agent is draining: it takes no new subscriptions.');
+    return this.session.subscriptions.add(pattern, handler, options);
+  }
+
+  /**
+   * Publishes a live message: to whoever is subscribed now, at most once. False: more waits than is good, please
+   * `await agent.drained()` before the next; the message was taken all the same. Bytes are copied during the call.
+   * Throws BAD_TOPIC, BAD_OPTION, PAYLOAD_TOO_LARGE, BUFFER_FULL, CLOSED; then it was not taken.
+   *
+   * With `assured: true` a promise, which resolves once every matching mailbox has stored the message, and rejects
+   * with NO_MAILBOX, TIMEOUT, DISCONNECTED or any of the above. With the same `messageId` it is safe to repeat.
+   */
+  publish(topic: string, payload: Payload, options: PublishOptions & { assured: true }): Promise<Stored>;
+  publish(topic: string, payload: Payload, options?: PublishOptions & { assured?: false }): boolean;
+  publish(topic: string, payload: Payload, options?: PublishOptions): boolean | Promise<Stored>;
+  publish(topic: string, payload: Payload, options?: PublishOptions): boolean | Promise<Stored> {
+    const { outbox, topics, settings } = this.session;
+    if (options === undefined) return outbox.write(topics.get(topic), payload, settings.lane, 0, null);
+    if (options.assured === true) return this.publishAssured(topic, payload, options);
+    return outbox.write(topics.get(topic), payload, this.laneOf(options), 0, options);
+  }
+
+  /** A live message to one agent's own address, where it is the event `message`. Returns and throws as `publish`. */
+  send(agentId: string, payload: Payload, options?: SendOptions): boolean {
+    const { outbox, topics, settings } = this.session;
+    const lane = options === undefined ? settings.lane : this.laneOf(options);
+    return outbox.write(topics.to(agentId), payload, lane, 0, options ?? null);
+  }
+
+  /**
+   * A live message to one of the agents that have a capability and are online, in turn, as the directory knew them
+   * at most a second ago (up to ten while it is asked again). When there is none, that is an `error` event with
+   * UNKNOWN_AGENT. The first message of a while waits for the directory. Returns and throws as `publish`.
+   */
+  sendTo(target: CapabilityTarget, payload: Payload, options?: SendOptions): boolean {
+    const capability = capabilityOf(target);
+    this.session.checkOpen();
+    try {
+      const agentId = this.directory.pick(capability);
+      if (agentId !== null) return this.send(agentId, payload, options);
+    } catch (error) {
+      if (!(error instanceof FlowbusError) || error.code !== 'UNKNOWN_AGENT') throw error;
+      this.session.events.error(error);
+      return true;
+    }
+    return this.sendLater(capability, payload, options);
+  }
+
+  /**
+   * Sends to an agent, or one that has a capability, and resolves with its reply. Rejects with UNKNOWN_AGENT,
+   * TIMEOUT, HANDLER_FAILED (the other side threw, its message is in this one), DISCONNECTED (the connection broke
+   * with the request under way: it may or may not have been served), LIMIT_REACHED (65,536 are pending), or what
+   * `publish` throws.
+   */
+  async request(
+    target: string | CapabilityTarget,
+    payload: Payload,
+    options: RequestOptions = {},
+  ): Promise<Message> {
+    this.session.checkOpen();
+    const timeout = checkInteger('timeout', options.timeout ?? DEFAULT_TIMEOUT, 1, MAX_TIMEOUT);
+    if (typeof target === 'string') return this.ask(target, payload, options, timeout);
+    const capability = capabilityOf(target);
+    let agentId = this.directory.pick(capability);
+    let body = payload;
+    if (agentId === null) {
+      // The caller may do with its bytes what it likes while the directory is asked.
+      body = encodePayload(payload);
+      agentId = await this.directory.choose(capability);
+    }
+    try {
+      return await this.ask(agentId, body, options, timeout);
+    } catch (error) {
+      if (error instanceof FlowbusError && error.code === 'UNKNOWN_AGENT') {
+        this.directory.forget(capability, agentId);
+      }
+      throw error;
+    }
+  }
+
+  /** Looks agents up in the directory of the whole cluster. Rejects with BAD_OPTION, DISCONNECTED, TIMEOUT. */
+  async agents(filter?: AgentFilter): Promise<AgentRecord[]> {
+    this.session.checkOpen();
+    return this.directory.agents(filter);
+  }
+
+  /** Resolves as soon as `publish()` may go on after it returned false. Rejects when the agent ends before. */
+  drained(): Promise<void> {
+    return this.session.outbox.drained();
+  }
+
+  /**
+   * Comes to rest: ends all subscriptions, lets handlers finish, awaits the replies and acks that are due, and then,
+   * while `publish()` throws CLOSED, until all that was published has left the process. The connection stays until
+   * `close()`. Without a connection it waits for the next one. Rejects when the agent ends before.
+   */
+  async drain(): Promise<void> {
+    const { subscriptions, dispatch, requests, outbox } = this.session;
+    this.session.checkOpen();
+    this.draining = true;
+    await subscriptions.clear();
+    await dispatch.drain();
+    await requests.empty();
+    outbox.seal(new FlowbusError('CLOSED', 'The agent has been drained: it takes no new messages.'));
+    outbox.flush();
+    while (!outbox.isEmpty) {
+      this.session.checkOpen();
+      await new Promise((resolve) => setTimeout(resolve, FLUSH_POLL));
+    }
+  }
+
+  /**
+   * Ends the agent, for good. What waits is sent as far as the broker's credit reaches, everything pending rejects
+   * with CLOSED. To lose nothing, `drain()` first. Never rejects.
+   */
+  close(): Promise<void> {
+    return this.session.close();
+  }
+
+  on<K extends keyof AgentEvents>(event: K, listener: AgentEvents[K]): this {
+    this.session.events.add(event, listener, false);
+    return this;
+  }
+
+  once<K extends keyof AgentEvents>(event: K, listener: AgentEvents[K]): this {
+    this.session.events.add(event, listener, true);
+    return this;
+  }
+
+  off<K extends keyof AgentEvents>(event: K, listener: AgentEvents[K]): this {
+    this.session.events.remove(event, listener);
+    return this;
+  }
+
+  private laneOf(options: SendOptions): number {
+    return options.priority === undefined ? this.session.settings.lane : laneOf(options.priority);
+  }
+
+  private async publishAssured(topic: string, payload: Payload, options: PublishOptions): Promise<Stored> {
+    const { outbox, topics, requests, dispatch } = this.session;
+    this.session.checkOpen();
+    const timeout = checkInteger('timeout', options.timeout ?? DEFAULT_TIMEOUT, 1, MAX_TIMEOUT);
+    const { key, ack } = requests.openAssured(timeout, options.messageId);
+    try {
+      const extensions: OutgoingExtensions = {
+        replyTo: options.replyTo,
+        correlation: options.correlation,
+        messageId: options.messageId ?? requests.messageId,
+        ttl: options.ttl,
+        key: options.key,
+        traceparent: options.traceparent,
+        headers: options.headers,
+      };
+      outbox.write(topics.get(topic), payload, this.laneOf(options), Flag.assured, extensions);
+      dispatch.listen();
+    } catch (error) {
+      requests.failAssured(key, asFlowbusError(error));
+    }
+    return ack;
+  }
+
+  private ask(agentId: string, payload: Payload, options: RequestOptions, timeout: number): Promise<Message> {
+    const { outbox, topics, requests, dispatch, replyAddress } = this.session;
+    const { key, reply } = requests.openRequest(timeout);
+    try {
+      const extensions: OutgoingExtensions = {
+        replyTo: replyAddress,
+        correlation: requests.correlation,
+        ttl: options.ttl ?? timeout,
+        key: options.key,
+        traceparent: options.traceparent,
+        headers: options.headers,
+      };
+      outbox.write(topics.to(agentId), payload, this.laneOf(options), 0, extensions);
+      dispatch.listen();
+    } catch (error) {
+      requests.failRequest(key, asFlowbusError(error));
+    }
+    return reply;
+  }
+
+  private sendLater(capability: string, payload: Payload, options: SendOptions | undefined): boolean {
+    const { events, settings } = this.session;
+    const body = encodePayload(payload);
+    const kept = options === undefined ? undefined : { ...options };
+    const size = body.bytes.length;
+    if (this.undecided + size > settings.maxBuffered) {
+      throw new FlowbusError('BUFFER_FULL', `${this.undecided} bytes wait for an answer of the directory.`);
+    }
+    this.undecided += size;
+    this.directory
+      .choose(capability)
+      .then((agentId) => this.send(agentId, body, kept))
+      .catch((error) => events.error(asFlowbusError(error)))
+      .finally(() => {
+        this.undecided -= size;
+      });
+    return this.undecided <= settings.maxBuffered / 2;
+  }
+}
+
+function capabilityOf(target: unknown): string {
+  if (typeof target === 'object' && target !== null && 'capability' in target) {
+    if (typeof target.capability === 'string') return target.capability;
+  }
+  throw badOption('The receiver', target, 'an agentId or { capability: text }');
+}
+
+function asFlowbusError(error: unknown): FlowbusError {
+  if (error instanceof FlowbusError) return error;
+  return new FlowbusError('BAD_OPTION', error instanceof Error ? error.message : String(error), {
+    cause: error,
+  });
+}

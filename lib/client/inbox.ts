@@ -1,0 +1,169 @@
+/**
+ * The way in: takes batches apart, checks every frame, and hands messages to the dispatch, the rest to the session.
+ *
+ * The broker is trusted with the identity of senders and with nothing else: a frame that does not hold is reported
+ * and left out, a batch that cannot be read any further ends the connection.
+ */
+import { type ErrorCode, FlowbusError } from '../errors.js';
+import { BatchReader, Step } from '../wire/batch.js';
+import { batchChecksumHolds, forgetBatch } from '../wire/batch-checksum.js';
+import { Extensions } from '../wire/extensions.js';
+import { Flag, FrameType } from '../wire/frame.js';
+import { readUtf8 } from '../wire/text.js';
+import { Announcements, RouteKind } from './announcements.js';
+import type { Dispatch } from './dispatch.js';
+import { Message, type MessageOrigin } from './message.js';
+
+/** The transport bounds the batch, the batch the frame: maxPayload is for what the broker takes. */
+const ANY_SIZE = 0xffffffff;
+
+export interface InboxOwner extends MessageOrigin {
+  /** A control frame, its checksum good. It may throw a FlowbusError, which is reported. */
+  onControl(frame: BatchReader): void;
+  /** `id` is about to stand for another topic: what waits with it must be spelled out first. */
+  onTopic(id: number, text: string, before: string | null): void;
+  onReply(message: Message): void;
+  /** A frame was left out. */
+  onBadFrame(error: FlowbusError): void;
+  /** The rest of the batch cannot be read, or should not be: the connection must end. */
+  onBroken(error: FlowbusError): void;
+}
+
+/** What has come in since the agent was made. */
+export interface InboxCounts {
+  messages: number;
+  checksumMismatches: number;
+  badFrames: number;
+}
+
+export class Inbox {
+  /** Publish frames of this session, over all its connections: what a resume must know. */
+  received: number;
+  readonly announcements: Announcements;
+  readonly counts: InboxCounts;
+  private readonly owner: InboxOwner;
+  private readonly dispatch: Dispatch;
+  private readonly reader: BatchReader;
+  private readonly extensions: Extensions;
+  /** Set while a batch is read and must not be read any further. */
+  private stopped: boolean;
+
+  constructor(ownAddress: string, dispatch: Dispatch, owner: InboxOwner) {
+    this.received = 0;
+    this.announcements = new Announcements(ownAddress);
+    this.counts = { messages: 0, checksumMismatches: 0, badFrames: 0 };
+    this.owner = owner;
+    this.dispatch = dispatch;
+    this.reader = new BatchReader();
+    this.extensions = new Extensions();
+    this.stopped = false;
+  }
+
+  /** A new connection begins: nothing is announced yet. */
+  begin(): void {
+    this.announcements.reset();
+  }
+
+  /** The connection has ended, maybe in the middle of a batch. */
+  stop(): void {
+    this.stopped = true;
+  }
+
+  read(bytes: Uint8Array): void {
+    const reader = this.reader;
+    this.stopped = false;
+    forgetBatch();
+    reader.open(bytes, 0, bytes.length, ANY_SIZE);
+    while (!this.stopped) {
+      const step = reader.next();
+      if (step === Step.frame) {
+        if (reader.type === FrameType.publish) this.readMessage(reader);
+        else this.readControl(reader);
+      } else if (step === Step.refused) {
+        // Newer brokers may have types that this client does not know, and need not.
+        if (reader.error !== 'BAD_TYPE') this.bad(reader.error ?? 'BAD_FLAGS', 'from the broker');
+      } else {
+        if (step === Step.broken)
+          this.owner.onBroken(new FlowbusError(reader.error ?? 'BAD_SIZE', FROM_BROKER));
+        return;
+      }
+    }
+  }
+
+  private readMessage(reader: BatchReader): void {
+    this.received++;
+    const { bytes, start, end, topicId } = reader;
+    const topic =
+      topicId === 0
+        ? this.announcements.spelledOut(bytes, reader.topicStart, reader.extensionsStart)
+        : this.announcements.topic(topicId);
+    if (topic === null) {
+      if (topicId === 0) this.bad('BAD_UTF8', 'in a topic from the broker');
+      else this.bad('UNKNOWN_TOPIC_ID', `topic id ${topicId} was not announced`);
+      return;
+    }
+    const sender = this.announcements.sender(reader.sender);
+    if (sender === null) {
+      this.bad('UNKNOWN_TOPIC_ID', `sender number ${reader.sender} was not announced`);
+      return;
+    }
+    if (!batchChecksumHolds(bytes, start, end - start, topic.seedOf(sender))) {
+      this.counts.checksumMismatches++;
+      this.bad('CHECKSUM_MISMATCH', `on ${topic.text} from ${sender.text}`);
+      return;
+    }
+    if (reader.flags & Flag.extensions) {
+      const code = this.extensions.read(bytes, reader.extensionsStart, reader.payloadStart);
+      if (code !== null) {
+        this.bad(code, `on ${topic.text} from ${sender.text}`);
+        return;
+      }
+    }
+    this.counts.messages++;
+    const message = new Message(bytes, start, end, topic, sender, this.owner);
+    if (topic.kind === RouteKind.reply) this.owner.onReply(message);
+    else this.dispatch.deliver(message, topic);
+  }
+
+  private readControl(reader: BatchReader): void {
+    const { bytes, start, end } = reader;
+    if (!batchChecksumHolds(bytes, start, end - start, 0)) {
+      this.counts.checksumMismatches++;
+      this.bad('CHECKSUM_MISMATCH', `in a frame of type ${reader.type}`);
+      return;
+    }
+    try {
+      if (reader.type === FrameType.topic) this.readTopic(reader);
+      else if (reader.type === FrameType.sender) {
+        this.announcements.addSender(reader.sender, readUtf8(bytes, reader.payloadStart, end));
+      } else this.owner.onControl(reader);
+    } catch (cause) {
+      if (!(cause instanceof FlowbusError)) throw cause;
+      if (cause.code === 'LIMIT_REACHED') this.owner.onBroken(cause);
+      else this.badFrame(cause);
+    }
+  }
+
+  private readTopic(reader: BatchReader): void {
+    const { bytes, topicId } = reader;
+    const text = readUtf8(bytes, reader.topicStart, reader.extensionsStart);
+    if (topicId === 0 || text === '') {
+      throw new FlowbusError('BAD_CONTROL', 'A topic announcement without an id, or without a topic.');
+    }
+    const before = this.announcements.topic(topicId)?.text ?? null;
+    if (before === text) return;
+    this.owner.onTopic(topicId, text, before);
+    this.announcements.addTopic(topicId, text);
+  }
+
+  private bad(code: ErrorCode, what: string): void {
+    this.badFrame(new FlowbusError(code, `${new FlowbusError(code).message} (${what})`));
+  }
+
+  private badFrame(error: FlowbusError): void {
+    this.counts.badFrames++;
+    this.owner.onBadFrame(error);
+  }
+}
+
+const FROM_BROKER = 'The broker sent something that is no batch of frames.';

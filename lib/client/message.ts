@@ -1,0 +1,200 @@
+/** A message as a handler sees it. */
+import { FlowbusError } from '../errors.js';
+import { Extensions } from '../wire/extensions.js';
+import {
+  Flag,
+  HEADER_SIZE,
+  LANES,
+  OFFSET_FLAGS,
+  OFFSET_LANE,
+  OFFSET_PAYLOAD_SIZE,
+  OFFSET_SEQUENCE,
+  OFFSET_TIMESTAMP,
+  OFFSET_TOPIC_LENGTH,
+  type Priority,
+  readU32,
+  readU64,
+} from '../wire/frame.js';
+import type { IncomingTopic, Sender } from './announcements.js';
+import { describe } from './events.js';
+import type { Payload } from './payload.js';
+
+export interface ReplyOptions {
+  /** Default: that of the message replied to. */
+  priority?: Priority;
+  /** Milliseconds after which the reply is not worth delivering. */
+  ttl?: number;
+  /** At most 64 names of 1 to 255 bytes, 65,535 bytes in all. */
+  headers?: Readonly<Record<string, string>>;
+}
+
+/** Whoever received the message, and can answer it. */
+export interface MessageOrigin {
+  reply(message: Message, payload: Payload, options: ReplyOptions | undefined): boolean;
+}
+
+const ENCODINGS = ['bytes', 'text', 'json', 'avro'] as const;
+
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+/** Reads the extensions of whichever message is asked; what it returns are copies, or views into the message. */
+const reader = new Extensions();
+
+/**
+ * Everything is read out of the frame when it is asked for. A message may be kept: its bytes are never reused.
+ * It keeps the whole batch alive that it came in, up to 64 KiB; to keep a small part for long, copy it out with
+ * `text()`, `json()` or `payload.slice()`.
+ */
+export class Message {
+  // One object per message is all the receive path allocates, so it holds references and offsets, and no values.
+  private readonly bytes: Uint8Array;
+  private readonly start: number;
+  private readonly end: number;
+  private readonly route: IncomingTopic;
+  private readonly sender: Sender;
+  private readonly origin: MessageOrigin;
+
+  /** For the SDK: the frame `bytes[start, end)`, checked. */
+  constructor(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    route: IncomingTopic,
+    sender: Sender,
+    origin: MessageOrigin,
+  ) {
+    this.bytes = bytes;
+    this.start = start;
+    this.end = end;
+    this.route = route;
+    this.sender = sender;
+    this.origin = origin;
+  }
+
+  get topic(): string {
+    return this.route.text;
+  }
+
+  /** The agentId of the publisher, vouched for by the broker; `flowbus` for the bus itself. */
+  get from(): string {
+    return this.sender.text;
+  }
+
+  /** A view, not a copy. */
+  get payload(): Uint8Array {
+    return this.bytes.subarray(this.end - this.payloadSize, this.end);
+  }
+
+  get payloadSize(): number {
+    return readU32(this.bytes, this.start + OFFSET_PAYLOAD_SIZE);
+  }
+
+  /** What the publisher said the payload is. */
+  get encoding(): (typeof ENCODINGS)[number] {
+    return ENCODINGS[this.bytes[this.start + OFFSET_LANE] >>> 3];
+  }
+
+  /** The payload as UTF-8; malformed parts become U+FFFD. */
+  text(): string {
+    return decoder.decode(this.payload);
+  }
+
+  /** The payload parsed. Throws BAD_JSON. */
+  json<T = unknown>(): T {
+    try {
+      return JSON.parse(this.text()) as T;
+    } catch (cause) {
+      throw new FlowbusError(
+        'BAD_JSON',
+        `The payload of a message on ${this.topic} from ${this.from} is not JSON: ${describe(cause)}`,
+        { cause },
+      );
+    }
+  }
+
+  /** User headers; a new object at each call. */
+  get headers(): Record<string, string> {
+    return this.extensions().headers ?? {};
+  }
+
+  /** The publisher's clock at the time of publishing: microseconds since the Unix epoch. */
+  get timestamp(): number {
+    return readU64(this.bytes, this.start + OFFSET_TIMESTAMP);
+  }
+
+  /**
+   * Counts up for each publisher, topic and priority, as long as the publisher's session lasts; wraps after
+   * 4,294,967,295. Holes are nothing to worry about: one subscribes late, messages expire, topics are forgotten.
+   */
+  get sequence(): number {
+    return readU32(this.bytes, this.start + OFFSET_SEQUENCE);
+  }
+
+  get priority(): Priority {
+    return LANES[this.lane];
+  }
+
+  /** The publisher compressed the payload, in a way that the agents agreed on. */
+  get compressed(): boolean {
+    return (this.bytes[this.start + OFFSET_FLAGS] & Flag.compressed) !== 0;
+  }
+
+  /** The priority as a number, 0 critical to 4 background. */
+  get lane(): number {
+    return this.bytes[this.start + OFFSET_LANE] & 7;
+  }
+
+  /** Where the sender awaits the answer; null when it awaits none. */
+  get replyTo(): string | null {
+    return this.extensions().replyTo;
+  }
+
+  /** What the answer has to repeat, 1 to 64 bytes; null without. A view, not a copy. */
+  get correlation(): Uint8Array | null {
+    return this.extensions().correlation;
+  }
+
+  /** The publisher's name for the message, 1 to 64 bytes; null without. A view, not a copy. */
+  get messageId(): Uint8Array | null {
+    return this.extensions().messageId;
+  }
+
+  /** The ordering key; null without. */
+  get key(): string | null {
+    return this.extensions().key;
+  }
+
+  /** W3C trace context; null without. */
+  get traceparent(): string | null {
+    return this.extensions().traceparent;
+  }
+
+  /**
+   * Answers whoever sent this. False: slow down, as with `publish()`. Throws BAD_OPTION when no answer is wanted
+   * (`replyTo` is null), and whatever `publish()` throws.
+   */
+  reply(payload: Payload, options?: ReplyOptions): boolean {
+    return this.origin.reply(this, payload, options);
+  }
+
+  /** The work is done. Live messages, which is what this version delivers, need no ack: resolves at once. */
+  ack(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** The work failed, for a reason. Nothing delivers a live message again: resolves at once. */
+  nack(_reason?: string): Promise<void> {
+    return Promise.resolve();
+  }
+
+  private extensions(): Extensions {
+    const { bytes, start } = this;
+    if (bytes[start + OFFSET_FLAGS] & Flag.extensions) {
+      reader.read(
+        bytes,
+        start + HEADER_SIZE + bytes[start + OFFSET_TOPIC_LENGTH],
+        this.end - this.payloadSize,
+      );
+    } else reader.clear();
+    return reader;
+  }
+}

@@ -1,0 +1,397 @@
+/**
+ * What outlives a connection: finds a broker, greets it, and when it is lost finds another, while subscriptions,
+ * unsent messages and pending calls are carried over. All parts of an agent meet here.
+ */
+import { FlowbusError } from '../errors.js';
+import { agentAddress, REPLY_PREFIX } from '../topics/topic.js';
+import type { BatchReader } from '../wire/batch.js';
+import type { ControlCodec, ControlPayloads, Hello, Welcome } from '../wire/control.js';
+import { utf8 } from '../wire/text.js';
+import { type CallKind, type CallOffice, Calls } from './calls.js';
+import { Clock } from './clock.js';
+import { Connection, type ConnectionOwner, type Ending } from './connection.js';
+import { readControl } from './control.js';
+import { Dispatch, type DispatchOwner } from './dispatch.js';
+import { Emitter } from './events.js';
+import { groupPatterns, makeHello } from './greeting.js';
+import { Inbox, type InboxOwner } from './inbox.js';
+import type { Message, ReplyOptions } from './message.js';
+import type { Settings } from './options.js';
+import { Outbox, type OutboxOwner } from './outbox.js';
+import { OutgoingTopics } from './outgoing-topics.js';
+import type { Payload } from './payload.js';
+import { Dialer, isFinal, plain } from './reconnect.js';
+import { Replies } from './replies.js';
+import { Requests, Unsent } from './requests.js';
+import type { Rewriter } from './requeue.js';
+import { Subscriptions } from './subscriptions.js';
+import type { OpenTransport } from './transport.js';
+
+interface Attempt {
+  resolve(): void;
+  reject(ending: Ending): void;
+}
+
+export class Session implements ConnectionOwner, InboxOwner, OutboxOwner, DispatchOwner, CallOffice {
+  readonly settings: Settings;
+  readonly events: Emitter;
+  readonly topics: OutgoingTopics;
+  readonly outbox: Outbox;
+  readonly subscriptions: Subscriptions;
+  readonly dispatch: Dispatch;
+  readonly inbox: Inbox;
+  readonly requests: Requests;
+  readonly calls: Calls;
+  private readonly replies: Replies;
+  private readonly dialer: Dialer;
+  private readonly openTransport: OpenTransport;
+  private readonly codec: ControlCodec;
+  private readonly clock: Clock;
+  private readonly nonce: string;
+  private connection: Connection | null;
+  private attempt: Attempt | null;
+  private liveSince: number;
+  private closed: FlowbusError | null;
+  private onGone: (() => void) | null;
+  private node: string;
+  private sender: number;
+  /** Name of the session at the broker; null before the first welcome. */
+  private sessionName: string | null;
+  /** Where answers to this agent go, for as long as the connection stands. */
+  private address: string;
+  private greeted: Set<string>;
+
+  constructor(settings: Settings, urls: readonly string[], open: OpenTransport, codec: ControlCodec) {
+    this.settings = settings;
+    this.events = new Emitter();
+    this.topics = new OutgoingTopics(settings.agentId);
+    this.outbox = new Outbox(settings.maxBuffered, this);
+    this.calls = new Calls(this);
+    this.subscriptions = new Subscriptions(this.calls);
+    this.dispatch = new Dispatch(
+      this.subscriptions,
+      this.events,
+      this,
+      settings.maxInFlight,
+      settings.maxBuffered,
+    );
+    this.inbox = new Inbox(agentAddress(settings.agentId), this.dispatch, this);
+    this.requests = new Requests();
+    this.replies = new Replies(this.topics, this.outbox, this.events);
+    this.dialer = new Dialer(urls, settings, (url, timeout) => this.dial(url, timeout));
+    this.openTransport = open;
+    this.codec = codec;
+    this.clock = new Clock();
+    this.nonce = crypto.getRandomValues(new Uint32Array(1))[0].toString(36);
+    this.connection = null;
+    this.attempt = null;
+    this.liveSince = 0;
+    this.closed = null;
+    this.onGone = null;
+    this.node = '';
+    this.sender = 0;
+    this.sessionName = null;
+    this.address = '';
+    this.greeted = new Set();
+  }
+
+  get isConnected(): boolean {
+    return this.connection?.isLive ?? false;
+  }
+
+  get nodeName(): string {
+    return this.node;
+  }
+
+  get replyAddress(): string {
+    return this.address;
+  }
+
+  /** Throws what the agent ended with. */
+  checkOpen(): void {
+    if (this.closed !== null) throw new FlowbusError(this.closed.code, this.closed.message);
+  }
+
+  /** The first connection. Rejects as `Dialer.first`. */
+  async start(): Promise<void> {
+    this.dispatch.hold();
+    await this.dialer.first();
+    // Whoever awaits this puts up its handlers right behind, before what came along with the welcome.
+    setTimeout(() => this.dispatch.release(), 0);
+  }
+
+  /** Ends the agent: what credit allows still goes out, everything pending is rejected. */
+  async close(): Promise<void> {
+    if (this.closed !== null) return;
+    const connection = this.connection;
+    if (this.isConnected) this.outbox.flush();
+    if (connection !== null) {
+      const gone = new Promise<void>((resolve) => {
+        this.onGone = resolve;
+      });
+      if (this.dispatch.isPaused) this.resume();
+      this.end(new FlowbusError('CLOSED', 'The agent was closed.'));
+      connection.close();
+      await gone;
+    } else this.end(new FlowbusError('CLOSED', 'The agent was closed.'));
+  }
+
+  // --- ConnectionOwner
+
+  hello(): Promise<Hello> {
+    const patterns = groupPatterns(this.subscriptions.patterns())[0] ?? [];
+    this.greeted = new Set(patterns);
+    const session = this.sessionName;
+    return makeHello(
+      this.settings,
+      patterns,
+      session === null ? null : { session, received: this.inbox.received },
+    );
+  }
+
+  onBatch(_connection: Connection, bytes: Uint8Array): void {
+    this.inbox.read(bytes);
+  }
+
+  onWritable(): void {
+    this.outbox.flush();
+  }
+
+  onLeaving(connection: Connection): void {
+    if (connection === this.connection) this.outbox.detach();
+  }
+
+  onEnd(connection: Connection, ending: Ending): void {
+    if (connection !== this.connection) return;
+    this.connection = null;
+    this.inbox.stop();
+    this.onGone?.();
+    if (this.closed !== null) return;
+    if (this.attempt !== null) this.attempt.reject(ending);
+    else this.lost(ending);
+  }
+
+  // --- InboxOwner
+
+  onControl(frame: BatchReader): void {
+    if (this.connection !== null) readControl(frame, this.codec, this.connection, this);
+  }
+
+  onTopic(id: number, text: string, before: string | null): void {
+    if (before !== null) {
+      this.outbox.rewrite(this.rewriter(null, null, false));
+      this.topics.withdraw(id, before);
+      this.outbox.flush();
+    }
+    this.topics.announce(id, text);
+  }
+
+  onReply(message: Message): void {
+    this.requests.settle(message);
+  }
+
+  onBadFrame(error: FlowbusError): void {
+    this.events.error(error);
+  }
+
+  onBroken(error: FlowbusError): void {
+    this.inbox.stop();
+    this.events.error(error);
+    // A listener may have closed the agent.
+    this.connection?.fail('DISCONNECTED', error.message);
+  }
+
+  reply(message: Message, payload: Payload, options: ReplyOptions | undefined): boolean {
+    return this.replies.reply(message, payload, options);
+  }
+
+  // --- OutboxOwner
+
+  onPressure(active: boolean): void {
+    queueMicrotask(() => this.events.pressure(active));
+  }
+
+  onStalled(): void {
+    this.dispatch.listen();
+  }
+
+  // --- DispatchOwner
+
+  awaitsBroker(): boolean {
+    return this.requests.size > 0 || this.calls.size > 0 || this.outbox.isStalled;
+  }
+
+  pause(): boolean {
+    const connection = this.connection;
+    if (connection === null || !connection.transport.pause()) return false;
+    connection.setReading(false);
+    return true;
+  }
+
+  resume(): void {
+    this.connection?.transport.resume();
+    this.connection?.setReading(true);
+  }
+
+  answer(message: Message, value: unknown): void {
+    this.replies.answer(message, value);
+  }
+
+  refuse(message: Message, reason: string): void {
+    this.replies.refuse(message, reason);
+  }
+
+  // --- CallOffice
+
+  sendCall<K extends CallKind>(kind: K, payload: ControlPayloads[K], ref: number): boolean {
+    if (this.connection === null || !this.connection.isLive) return false;
+    this.connection.sendControl(kind, payload, ref);
+    return true;
+  }
+
+  onCall(): void {
+    this.dispatch.listen();
+  }
+
+  // --- The course of a connection
+
+  welcome(welcome: Welcome): void {
+    const connection = this.connection;
+    if (connection === null || this.closed !== null) return;
+    connection.welcomed(welcome);
+    const fresh = !welcome.resumed;
+    const first = this.sessionName === null;
+    const oldAddress = this.address;
+    this.sessionName = welcome.session;
+    this.node = welcome.node;
+    this.sender = welcome.sender;
+    this.address = `${REPLY_PREFIX}${welcome.node}.${welcome.sender.toString(36)}.${this.nonce}`;
+    this.liveSince = performance.now();
+    this.restorePatterns(fresh);
+    if (fresh) {
+      this.topics.restartSequences();
+      this.inbox.received = 0;
+    }
+    this.outbox.attach(
+      connection.transport,
+      welcome.sender,
+      welcome.maxPayload,
+      welcome.window,
+      this.rewriter(null, oldAddress, fresh),
+    );
+    this.attempt?.resolve();
+    if (first) return;
+    this.events.reconnect({
+      url: plain(connection.url),
+      attempts: this.dialer.attempts,
+      resumed: welcome.resumed,
+    });
+    if (fresh) {
+      if (this.subscriptions.size > 0) this.events.gap({ missed: undefined, reason: 'session-lost' });
+    } else if (welcome.missed !== 0) {
+      this.events.gap({ missed: welcome.missed < 0 ? undefined : welcome.missed, reason: 'resume' });
+    }
+  }
+
+  forgetTopicIds(): void {
+    this.outbox.rewrite(this.rewriter(null, null, false));
+    this.topics.forgetIds();
+    this.outbox.flush();
+  }
+
+  private restorePatterns(fresh: boolean): void {
+    if (!fresh) {
+      this.calls.reconnected(null);
+      return;
+    }
+    const known = this.greeted;
+    this.calls.reconnected(known);
+    const rest = this.subscriptions.patterns().filter((pattern) => !known.has(pattern));
+    for (const patterns of groupPatterns(rest)) {
+      this.calls.open('subscribe', { patterns }).catch((error: FlowbusError) => {
+        // Its own connection's end is reported as such, and the next hello says them again.
+        if (this.closed === null) this.events.error(error);
+      });
+    }
+  }
+
+  private lost(ending: Ending): void {
+    this.dialer.schedule.stood(performance.now() - this.liveSince);
+    this.dispatch.disconnected();
+    this.outbox.detach();
+    const unsent = new Unsent();
+    this.outbox.rewrite(this.rewriter(unsent, null, false));
+    this.topics.forgetIds();
+    if (isFinal(ending) || this.settings.attempts === 0) {
+      this.leave(ending);
+      return;
+    }
+    const error = new FlowbusError(
+      'DISCONNECTED',
+      `The connection broke before the answer came: ${ending.message}`,
+    );
+    this.requests.disconnected(error, unsent);
+    this.calls.disconnected(error);
+    // First, so that close() in a listener finds something to close.
+    const back = this.comeBack();
+    this.events.disconnect({ code: ending.code, message: ending.message, reconnecting: true });
+    back.catch((cause) => this.leave({ code: 'DISCONNECTED', message: String(cause), reconnect: false }));
+  }
+
+  private async comeBack(): Promise<void> {
+    const ending = await this.dialer.again();
+    if (ending !== null) this.leave(ending);
+  }
+
+  private dial(url: string, timeout: number): Promise<Ending | null> {
+    return new Promise((resolve) => {
+      const settle = (ending: Ending | null): void => {
+        this.attempt = null;
+        resolve(ending);
+      };
+      this.attempt = { resolve: () => settle(null), reject: settle };
+      this.inbox.begin();
+      this.connection = new Connection(url, this.openTransport, this.codec, timeout, this);
+    });
+  }
+
+  private leave(ending: Ending): void {
+    if (this.closed !== null) return;
+    this.end(new FlowbusError(ending.code, ending.message));
+    this.events.disconnect({ code: ending.code, message: ending.message, reconnecting: false });
+  }
+
+  private end(error: FlowbusError): void {
+    this.closed = error;
+    this.outbox.abandon(error);
+    this.requests.failAll(error);
+    this.calls.end(error);
+    this.dispatch.stop();
+    this.dialer.stop();
+  }
+
+  private rewriter(unsent: Unsent | null, oldAddress: string | null, renumber: boolean): Rewriter {
+    const moved = oldAddress !== null && oldAddress !== '' && oldAddress !== this.address;
+    return {
+      sender: this.sender,
+      renumber,
+      now: this.clock.now(),
+      oldReply: moved ? utf8(oldAddress) : null,
+      newReply: moved ? utf8(this.address) : null,
+      textOf: (id) => this.inbox.announcements.topic(id)?.text ?? null,
+      topic: (text) => this.topics.get(text),
+      onKept: (extensions) => {
+        if (unsent !== null) this.requests.note(extensions, unsent);
+      },
+      onDropped: (reason) => {
+        if (reason === 'expired') return;
+        this.events.error(
+          new FlowbusError(
+            'PAYLOAD_TOO_LARGE',
+            'A waiting message does not fit into the maxPayload of the new broker.',
+          ),
+        );
+      },
+    };
+  }
+}

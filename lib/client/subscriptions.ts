@@ -1,0 +1,195 @@
+/** Which handlers want which topics, and which patterns the broker must know of. */
+import { FlowbusError } from '../errors.js';
+import { isReserved, patternProblem } from '../topics/topic.js';
+import { PatternTrie } from '../topics/trie.js';
+import type { IncomingTopic } from './announcements.js';
+import type { Message } from './message.js';
+import { badOption, checkNames } from './options.js';
+
+/** Subscriptions of one agent, at most. */
+export const MAX_SUBSCRIPTIONS = 65_536;
+
+/** Called for each message. A promise that it returns counts against `maxInFlight` until it settles. */
+export type Handler = (message: Message) => unknown;
+
+/** Options of assured subscriptions. This version delivers live messages only: any of them is NO_MAILBOX. */
+export interface SubscribeOptions {
+  /** Share the messages with the other members of this group. */
+  group?: string;
+  /** Begin with what is stored already. */
+  replay?: unknown;
+  /** Unacked messages at a time. */
+  prefetch?: number;
+}
+
+export interface Subscription {
+  readonly pattern: string;
+  /**
+   * The handler is not called any more from now on. Resolves when the node has stopped sending; when it was the
+   * last subscription to its pattern.
+   */
+  unsubscribe(): Promise<void>;
+  /** Resolves when every reachable node knows of the subscription; `subscribe()` speaks for this node alone. */
+  everywhere(): Promise<void>;
+}
+
+/** How the patterns get to the broker. */
+export interface PatternOffice {
+  /** Resolves when the broker has applied it. Survives a lost connection. */
+  subscribe(pattern: string): Promise<void>;
+  unsubscribe(pattern: string): Promise<void>;
+  everywhere(pattern: string): Promise<void>;
+}
+
+export class ActiveSubscription implements Subscription {
+  readonly pattern: string;
+  readonly handler: Handler;
+  /** Handlers of one message are called in this order. */
+  readonly order: number;
+  active: boolean;
+  private readonly owner: Subscriptions;
+
+  constructor(pattern: string, handler: Handler, order: number, owner: Subscriptions) {
+    this.pattern = pattern;
+    this.handler = handler;
+    this.order = order;
+    this.active = true;
+    this.owner = owner;
+  }
+
+  unsubscribe(): Promise<void> {
+    return this.owner.remove(this);
+  }
+
+  everywhere(): Promise<void> {
+    return this.owner.everywhere(this);
+  }
+}
+
+/** One pattern, however many handlers it has. */
+interface PatternUse {
+  readonly members: Set<ActiveSubscription>;
+  /** Settles with the broker's answer. */
+  readonly applied: Promise<void>;
+}
+
+export class Subscriptions {
+  /** Changes with every handler that comes or goes: what was collected under another is stale. */
+  version: number;
+  private readonly office: PatternOffice;
+  private readonly trie: PatternTrie<ActiveSubscription>;
+  private readonly uses: Map<string, PatternUse>;
+  private made: number;
+
+  constructor(office: PatternOffice) {
+    this.version = 0;
+    this.office = office;
+    this.trie = new PatternTrie();
+    this.uses = new Map();
+    this.made = 0;
+  }
+
+  get size(): number {
+    return this.trie.size;
+  }
+
+  /** What the broker must know, in the order in which it was asked for. */
+  patterns(): string[] {
+    return [...this.uses.keys()];
+  }
+
+  has(pattern: string): boolean {
+    return this.uses.has(pattern);
+  }
+
+  /** The handlers for a topic, oldest first; cached in it. */
+  targets(topic: IncomingTopic): readonly ActiveSubscription[] {
+    if (topic.version !== this.version) {
+      const found: ActiveSubscription[] = [];
+      this.trie.collect(topic.text, found);
+      topic.targets = found.sort((a, b) => a.order - b.order);
+      topic.version = this.version;
+    }
+    return topic.targets;
+  }
+
+  /** Throws BAD_PATTERN, BAD_OPTION, FORBIDDEN_TOPIC, NO_MAILBOX, LIMIT_REACHED, or what the broker answers. */
+  async add(pattern: string, handler: Handler, options: SubscribeOptions | undefined): Promise<Subscription> {
+    check(pattern, handler, options);
+    if (this.trie.size >= MAX_SUBSCRIPTIONS) {
+      throw new FlowbusError('LIMIT_REACHED', `An agent has at most ${MAX_SUBSCRIPTIONS} subscriptions.`);
+    }
+    const subscription = new ActiveSubscription(pattern, handler, this.made++, this);
+    this.trie.add(pattern, subscription);
+    this.version++;
+    let use = this.uses.get(pattern);
+    if (use === undefined) {
+      use = { members: new Set(), applied: this.office.subscribe(pattern) };
+      this.uses.set(pattern, use);
+    }
+    use.members.add(subscription);
+    try {
+      await use.applied;
+    } catch (error) {
+      this.drop(subscription, use);
+      throw error;
+    }
+    return subscription;
+  }
+
+  async remove(subscription: ActiveSubscription): Promise<void> {
+    if (!subscription.active) return;
+    const use = this.uses.get(subscription.pattern);
+    if (use !== undefined && this.drop(subscription, use))
+      await this.office.unsubscribe(subscription.pattern);
+  }
+
+  /** Ends all of them. */
+  async clear(): Promise<void> {
+    const all = [...this.uses.values()].flatMap((use) => [...use.members]);
+    await Promise.all(all.map((subscription) => this.remove(subscription)));
+  }
+
+  everywhere(subscription: ActiveSubscription): Promise<void> {
+    if (subscription.active) return this.office.everywhere(subscription.pattern);
+    return Promise.reject(
+      new FlowbusError('CLOSED', `The subscription to ${subscription.pattern} has ended.`),
+    );
+  }
+
+  /** True when it was the last one on its pattern. */
+  private drop(subscription: ActiveSubscription, use: PatternUse): boolean {
+    if (!subscription.active) return false;
+    subscription.active = false;
+    this.trie.remove(subscription.pattern, subscription);
+    this.version++;
+    use.members.delete(subscription);
+    if (use.members.size > 0 || this.uses.get(subscription.pattern) !== use) return false;
+    this.uses.delete(subscription.pattern);
+    return true;
+  }
+}
+
+function check(pattern: unknown, handler: unknown, options: SubscribeOptions | undefined): void {
+  const problem = typeof pattern === 'string' ? patternProblem(pattern) : 'the pattern is not a text';
+  if (problem !== null)
+    throw new FlowbusError('BAD_PATTERN', `${String(pattern)} is no pattern: ${problem}.`);
+  if (isReserved(pattern as string)) {
+    throw new FlowbusError(
+      'FORBIDDEN_TOPIC',
+      `${String(pattern)} is reserved. What is sent to this agent comes as the event 'message'.`,
+    );
+  }
+  if (typeof handler !== 'function') throw badOption('handler', handler, 'a function');
+  if (options === undefined) return;
+  if (typeof options !== 'object' || options === null) throw badOption('options', options, 'an object');
+  checkNames('', options, ['group', 'replay', 'prefetch']);
+  for (const [name, value] of Object.entries(options)) {
+    if (value !== undefined) {
+      throw new FlowbusError(
+        'NO_MAILBOX',
+        `The option ${name} needs a mailbox, which this version does not have.`,
+      );
+    }
+  }
+}

@@ -1,0 +1,18 @@
+/** What users can name, the same in Node and in browsers. */
+export { type ErrorCode, FlowbusError } from '../errors.js';
+export type { AgentState } from '../wire/control.js';
+export type { Priority } from '../wire/frame.js';
+export {
+  Agent,
+  type AgentCounts,
+  type PublishOptions,
+  type RequestOptions,
+  type SendOptions,
+} from './agent.js';
+export type { AgentFilter, AgentRecord, CapabilityTarget } from './directory.js';
+export type { AgentEvents, Disconnect, Gap, Pressure, Reconnect } from './events.js';
+export { Message, type ReplyOptions } from './message.js';
+export type { ConnectOptions, ReconnectOptions } from './options.js';
+export type { Payload } from './payload.js';
+export type { Stored } from './requests.js';
+export type { Handler, SubscribeOptions, Subscription } from './subscriptions.js';

@@ -1,0 +1,14 @@
+export { prepareDataDir } from './data-dir.js';
+export { configTable } from './document.js';
+export {
+  type BrokerConfig,
+  CONFIG_KEYS,
+  type ConfigKey,
+  type ConfigName,
+  MAX_SHARDS,
+  MIN_SECRET_BYTES,
+} from './keys.js';
+export { type ConfigSources, loadConfig, makeConfig, OTHER_VARIABLES } from './load.js';
+export { isLoopback } from './loopback.js';
+export { nearest } from './nearest.js';
+export { formatDuration, formatSize, parseDuration, parseSize } from './units.js';

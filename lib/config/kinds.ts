@@ -1,0 +1,151 @@
+/**
+ * The kinds of value that a setting can have. Each takes what any source gives (text from flags and the
+ * environment, typed values from YAML and programs) to the one form that the broker uses.
+ */
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { formatDuration, formatSize, parseDuration, parseSize } from './units.js';
+
+export interface Kind<T> {
+  readonly schema: z.ZodType<T>;
+  /** What is allowed, to follow "must be". */
+  readonly allowed: string;
+  /** Placeholder of the flag's value in `--help`. */
+  readonly placeholder: string;
+  /** How a value is written in the documents. */
+  readonly format: (value: T) => string;
+}
+
+const grouped = (value: number): string => value.toLocaleString('en-US');
+
+function amount(parse: (text: string) => number | undefined, min: number, max: number): z.ZodType<number> {
+  return z
+    .union([z.number(), z.string().transform((text) => parse(text) ?? Number.NaN)])
+    .pipe(z.int().min(min).max(max));
+}
+
+function parseInteger(text: string): number | undefined {
+  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}
+
+export function integer(min: number, max: number): Kind<number> {
+  return {
+    schema: amount(parseInteger, min, max),
+    allowed: `a whole number from ${grouped(min)} to ${grouped(max)}`,
+    placeholder: 'number',
+    format: String,
+  };
+}
+
+/** Bytes. */
+export function size(min: number, max: number): Kind<number> {
+  return {
+    schema: amount(parseSize, min, max),
+    allowed: `a size from ${formatSize(min)} to ${formatSize(max)}, such as 65536 or 64KiB`,
+    placeholder: 'size',
+    format: formatSize,
+  };
+}
+
+/** Milliseconds. */
+export function duration(min: number, max: number): Kind<number> {
+  return {
+    schema: amount(parseDuration, min, max),
+    allowed: `a duration from ${formatDuration(min)} to ${formatDuration(max)}, such as 500ms or 5s`,
+    placeholder: 'duration',
+    format: formatDuration,
+  };
+}
+
+export function boolean(): Kind<boolean> {
+  return {
+    schema: z.union([
+      z.boolean(),
+      z.enum(['true', '1']).transform(() => true),
+      z.enum(['false', '0']).transform(() => false),
+    ]),
+    allowed: 'true or false',
+    placeholder: 'true|false',
+    format: String,
+  };
+}
+
+export function choice<const V extends readonly string[]>(values: V): Kind<V[number]> {
+  return {
+    schema: z.enum(values),
+    allowed: `one of ${values.join(', ')}`,
+    placeholder: values.length > 3 ? 'name' : values.join('|'),
+    format: String,
+  };
+}
+
+export function text(allowed: string, placeholder: string, schema: z.ZodType<string>): Kind<string> {
+  return { schema, allowed, placeholder, format: String };
+}
+
+const HOST_NAME =
+  /^(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]{1,63})*\.?$/;
+
+export function host(): Kind<string> {
+  return text(
+    'an IP address (without brackets) or a host name',
+    'address',
+    // "1.2.3" and "8081" would pass as names, and the resolver reads them as addresses that nobody meant.
+    z.string().refine((name) => isIP(name) !== 0 || (HOST_NAME.test(name) && !/^[\d.]+$/.test(name))),
+  );
+}
+
+const encoder = new TextEncoder();
+export const byteLength = (value: string): number => encoder.encode(value).length;
+
+/** One level of a topic, at most `max` bytes, that does not look like a reserved one. */
+export function topicLevel(max: number): Kind<string> {
+  return text(
+    `1 to ${max} bytes without dots, "*", blanks and control characters, not beginning with "_"`,
+    'name',
+    // biome would rather not see control characters in a pattern: \p{Cc} names the same ones.
+    z
+      .string()
+      .regex(/^[^_.*\s\p{Cc}][^.*\s\p{Cc}]*$/u)
+      .refine((name) => byteLength(name) <= max),
+  );
+}
+
+export function path(): Kind<string> {
+  return text(
+    'a path',
+    'path',
+    z
+      .string()
+      .regex(/^[^\0]+$/)
+      .max(4096),
+  );
+}
+
+export function secret(min: number): Kind<string> {
+  return text(
+    `a text of ${min} to 1,024 bytes`,
+    'text',
+    z.string().refine((value) => byteLength(value) >= min && byteLength(value) <= 1024),
+  );
+}
+
+/** Web origins, scheme://host[:port], or `*` for all: a list in YAML, separated by commas elsewhere. */
+export function origins(): Kind<readonly string[]> {
+  const split = (text: string): string[] => text.split(',').map((origin) => origin.trim());
+  return {
+    schema: z
+      .union([z.array(z.string()), z.string().transform(split)])
+      .pipe(z.array(z.string().refine(isOrigin)).max(MAX_ORIGINS)),
+    allowed: 'origins such as https://app.example.com, or *, separated by commas',
+    placeholder: 'list',
+    format: (value) => (value.length === 0 ? 'none' : value.join(',')),
+  };
+}
+
+const MAX_ORIGINS = 64;
+
+function isOrigin(text: string): boolean {
+  if (text === '*') return true;
+  return URL.canParse(text) && new URL(text).origin === text;
+}

@@ -1,0 +1,234 @@
+/** From flags, environment and file to one `BrokerConfig`: flag before variable before file before default. */
+import { readFileSync, statSync } from 'node:fs';
+import { parseDocument } from 'yaml';
+import { FlowbusError } from '../errors.js';
+import { type BrokerConfig, CONFIG_KEYS, type ConfigKey, type ConfigName } from './keys.js';
+import { byteLength } from './kinds.js';
+import { isLoopback } from './loopback.js';
+import { nearest } from './nearest.js';
+
+export interface ConfigSources {
+  /** Values of command line flags, by setting name; undefined = not given. */
+  readonly flags?: Readonly<Partial<Record<ConfigName, unknown>>>;
+  /** Environment variables; those that do not begin with FLOWBUS_ are ignored. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Path of a YAML file (the flag `--config`); without it the variable FLOWBUS_CONFIG. */
+  readonly file?: string;
+}
+
+/** Variables of the same family that other parts of flowbus read. */
+export const OTHER_VARIABLES = [
+  'FLOWBUS_CONFIG',
+  'FLOWBUS_URL',
+  'FLOWBUS_TOKEN',
+  'FLOWBUS_AGENT_ID',
+] as const;
+
+/** A configuration or secret file beyond this (bytes) is somebody else's file. */
+const MAX_FILE = 1024 * 1024;
+
+/** What Kubernetes and Docker set for a service that is called flowbus, or flowbus-something: not ours. */
+const SERVICE_LINK =
+  /^FLOWBUS_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)$/;
+const SERVICE_URL = /^(?:tcp|udp|sctp):\/\//;
+
+function isServiceLink(name: string, value: string): boolean {
+  return SERVICE_LINK.test(name) || (/^FLOWBUS_(?:\w+_)?PORT$/.test(name) && SERVICE_URL.test(value));
+}
+
+/** Where a value came from, so that an error can name the place. */
+interface Found {
+  readonly key: ConfigKey;
+  readonly value: unknown;
+  /** As the user spelled it: `--shards`, `FLOWBUS_SHARDS`, `flowbus.yaml: shards`. */
+  readonly spelled: string;
+}
+
+function bad(message: string): FlowbusError {
+  // One line, whatever file name or value is quoted in it.
+  return new FlowbusError('BAD_CONFIG', message.replace(/[\p{Cc}\u2028\u2029]+/gu, ' '));
+}
+
+/** A value as an error shows it: quoted, on one line, bounded. */
+function show(value: unknown): string {
+  let shown: string;
+  if (value === null) shown = 'nothing';
+  else if (value instanceof Map) shown = 'a mapping';
+  else if (Array.isArray(value)) shown = 'a list';
+  else shown = typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return shown.length > 80 ? `${shown.slice(0, 77)}...` : shown;
+}
+
+function parseValue({ key, value, spelled }: Found): unknown {
+  const result = key.kind.schema.safeParse(value);
+  if (result.success) return result.data;
+  // YAML reads `node: 12` as a number; text is what this setting wants, and quotes are what makes it one.
+  const quoted = typeof value === 'number' && key.kind.schema.safeParse(String(value)).success;
+  const shown = !key.secret
+    ? show(value)
+    : typeof value === 'string'
+      ? `(${byteLength(value)} bytes)`
+      : '(hidden)';
+  throw bad(`${spelled} ${shown}: must be ${key.kind.allowed}${quoted ? ', in quotes' : ''}`);
+}
+
+function unknown(spelled: string, guess: string | undefined, otherwise: string): FlowbusError {
+  return bad(`${spelled}: no such setting; ${guess === undefined ? otherwise : `did you mean ${guess}?`}`);
+}
+
+function reasonOf(error: unknown): string {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case 'ENOENT':
+      return 'there is no such file';
+    case 'EACCES':
+      return 'this user may not read it';
+    case 'EISDIR':
+      return 'it is a directory';
+    default:
+      return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function readText(path: string, spelled: string): string {
+  let text: string;
+  try {
+    const stat = statSync(path);
+    if (stat.isFile() && stat.size > MAX_FILE) throw new Error(`it is larger than ${MAX_FILE} bytes`);
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw bad(`${spelled} ${show(path)}: must be a readable file, but ${reasonOf(error)}`);
+  }
+  return text;
+}
+
+const KEYS_BY_NAME: ReadonlyMap<string, ConfigKey> = new Map(CONFIG_KEYS.map((key) => [key.name, key]));
+const KEYS_BY_ENV: ReadonlyMap<string, ConfigKey> = new Map(CONFIG_KEYS.map((key) => [key.env, key]));
+
+function fromFlags(flags: NonNullable<ConfigSources['flags']>, prefix: 'flag' | 'name'): Found[] {
+  const found: Found[] = [];
+  for (const [name, value] of Object.entries(flags)) {
+    if (value === undefined) continue;
+    const key = KEYS_BY_NAME.get(name);
+    if (key === undefined)
+      throw unknown(name, nearest(name, KEYS_BY_NAME.keys()), 'see flowbus start --help');
+    found.push({ key, value, spelled: prefix === 'flag' ? key.flag : name });
+  }
+  return found;
+}
+
+function fromEnvironment(env: NonNullable<ConfigSources['env']>): Found[] {
+  const found: Found[] = [];
+  for (const [name, value] of Object.entries(env)) {
+    if (!name.startsWith('FLOWBUS_') || value === undefined || isServiceLink(name, value)) continue;
+    if ((OTHER_VARIABLES as readonly string[]).includes(name)) continue;
+    const key = KEYS_BY_ENV.get(name);
+    if (key === undefined) {
+      const guess = nearest(
+        name.slice('FLOWBUS_'.length),
+        [...KEYS_BY_ENV.keys(), ...OTHER_VARIABLES].map(shortName),
+      );
+      throw unknown(name, guess && `FLOWBUS_${guess}`, 'unset it, or see flowbus start --help');
+    }
+    found.push({ key, value, spelled: name });
+  }
+  return found;
+}
+
+function shortName(variable: string): string {
+  return variable.slice('FLOWBUS_'.length);
+}
+
+function fromFile(path: string, spelled: string): Found[] {
+  const document = parseDocument(readText(path, spelled), { prettyErrors: true });
+  const [problem] = document.errors;
+  if (problem !== undefined) {
+    const line = problem.linePos?.[0].line;
+    // The parser's message goes on with an excerpt, which may hold a secret.
+    const [what] = problem.message.split(/ at line |\n/);
+    throw bad(`${path}${line === undefined ? '' : ` line ${line}`}: must be YAML: ${what}`);
+  }
+  let content: unknown;
+  try {
+    content = document.toJS({ mapAsMap: true });
+  } catch (error) {
+    throw bad(`${path}: must be YAML: ${reasonOf(error)}`);
+  }
+  if (content === null || content === undefined) return [];
+  if (!(content instanceof Map))
+    throw bad(`${path}: must be a mapping from settings to values, not ${show(content)}`);
+  const found: Found[] = [];
+  for (const [name, value] of content as Map<unknown, unknown>) {
+    const key = KEYS_BY_NAME.get(String(name));
+    if (key === undefined) {
+      const guess = nearest(String(name).replace(/[-_]/g, ''), KEYS_BY_NAME.keys());
+      throw unknown(`${path}: ${show(name)}`, guess, 'see ops/README.md for all settings');
+    }
+    found.push({ key, value, spelled: `${path}: ${key.name}` });
+  }
+  return found;
+}
+
+/** Puts the content of `authSecretFile` in the place of `authSecret`, so that the rest of the broker knows one of them. */
+function readSecret(values: Map<ConfigName, unknown>, places: Map<ConfigName, string>): void {
+  const path = values.get('authSecretFile') as string | undefined;
+  if (path === undefined) return;
+  const spelled = places.get('authSecretFile') ?? 'authSecretFile';
+  const other = places.get('authSecret');
+  if (other !== undefined) throw bad(`${spelled} ${show(path)}: must not be given together with ${other}`);
+  const key = KEYS_BY_NAME.get('authSecret') as ConfigKey;
+  const value = readText(path, spelled).replace(/\r?\n$/, '');
+  values.set('authSecret', parseValue({ key, value, spelled: `${spelled} ${show(path)}` }));
+  values.delete('authSecretFile');
+}
+
+function refuseUnsafe(config: BrokerConfig, spelledHost: string): void {
+  if (config.authSecret !== undefined || config.allowUnauthenticated || isLoopback(config.host)) return;
+  throw new FlowbusError(
+    'UNSAFE_LISTEN',
+    `${spelledHost} ${show(config.host)}: agents beyond this machine could connect without a token; ` +
+      'set --auth-secret-file (and make tokens with `flowbus token`), or accept it with --allow-unauthenticated',
+  );
+}
+
+function build(sources: readonly (readonly Found[])[]): BrokerConfig {
+  const values = new Map<ConfigName, unknown>();
+  const places = new Map<ConfigName, string>();
+  for (const source of sources) {
+    // A value that loses to another source is checked all the same: it would be the next one's surprise.
+    for (const found of source) {
+      const value = parseValue(found);
+      if (places.has(found.key.name)) continue;
+      values.set(found.key.name, value);
+      places.set(found.key.name, found.spelled);
+    }
+  }
+  readSecret(values, places);
+  const complete: Partial<Record<ConfigName, unknown>> = {};
+  for (const key of CONFIG_KEYS)
+    complete[key.name] = values.has(key.name) ? values.get(key.name) : key.fallback();
+  const config = complete as unknown as BrokerConfig;
+  refuseUnsafe(config, places.get('host') ?? '--host');
+  return Object.freeze(config);
+}
+
+/**
+ * The configuration from all sources. Every problem is one line that names the setting as the user spelled it, the
+ * value, and what is allowed.
+ * @throws FlowbusError BAD_CONFIG; UNSAFE_LISTEN when `host` is not loopback, there is no `authSecret`, and
+ * `allowUnauthenticated` is false.
+ */
+export function loadConfig({ flags = {}, env = {}, file }: ConfigSources): BrokerConfig {
+  const sources = [fromFlags(flags, 'flag'), fromEnvironment(env)];
+  if (file !== undefined) sources.push(fromFile(file, '--config'));
+  else if (env.FLOWBUS_CONFIG !== undefined) sources.push(fromFile(env.FLOWBUS_CONFIG, 'FLOWBUS_CONFIG'));
+  return build(sources);
+}
+
+/**
+ * The defaults with `settings` in their place, validated as any other source, for programs that start a node
+ * themselves. Reads no environment and no configuration file.
+ * @throws FlowbusError as `loadConfig`
+ */
+export function makeConfig(settings: Partial<BrokerConfig> = {}): BrokerConfig {
+  return build([fromFlags(settings, 'name')]);
+}

@@ -1,0 +1,257 @@
+/**
+ * The JSON text door: a WebSocket text message is one operation. PROTOCOL.md has the contract. What comes in is
+ * checked field by field; the caller has bounded its size. No Node built-ins here: browsers load it.
+ */
+import { FlowbusError } from '../errors.js';
+import {
+  type AgentRecord,
+  type Hello,
+  MAX_AGENT_ID,
+  MAX_CAPABILITIES,
+  MAX_CAPABILITY,
+  MAX_HEARTBEAT_INTERVAL,
+  MAX_METADATA,
+  MAX_PATTERNS,
+  MAX_TOKEN,
+  type Query,
+  queryFrom,
+} from './control.js';
+import {
+  MAX_CORRELATION,
+  MAX_EXTENSION_SIZE,
+  MAX_HEADER_NAME,
+  MAX_HEADERS,
+  MAX_KEY,
+  MAX_TTL,
+} from './extensions.js';
+import { Fields } from './fields.js';
+import { Encoding, LANE_NORMAL, LANES, MAX_TOPIC_BYTES, type Priority } from './frame.js';
+import { fromBase64, readUtf8, toBase64, utf8 } from './text.js';
+
+const MAX_REF = 0xffffffff;
+/** JSON.parse takes nesting of any depth, but JSON.stringify runs out of stack: some thousand levels by default. */
+const MAX_JSON_DEPTH = 512;
+/** Milliseconds that a request may wait: one day. */
+export const MAX_REQUEST_TIMEOUT = 86_400_000;
+
+/** A payload as it will stand in a frame. */
+export interface JsonPayload {
+  encoding: Encoding;
+  bytes: Uint8Array;
+}
+
+/** What publish, send, request and reply have in common. Null: not given. */
+export interface JsonMessage {
+  payload: JsonPayload;
+  /** Lane number; null: that of the hello. */
+  lane: number | null;
+  /** Milliseconds. */
+  ttl: number | null;
+  key: string | null;
+  headers: Record<string, string> | null;
+  replyTo: string | null;
+  correlation: Uint8Array | null;
+}
+
+/** `ref` is 0 where the client wants no answer. */
+export type JsonOp =
+  | { op: 'hello'; ref: number; hello: Hello }
+  | { op: 'subscribe' | 'unsubscribe'; ref: number; patterns: string[] }
+  | { op: 'publish'; ref: number; topic: string; message: JsonMessage }
+  | { op: 'send'; ref: number; to: string; message: JsonMessage }
+  | { op: 'request'; ref: number; to: string; timeout: number | null; message: JsonMessage }
+  | { op: 'reply'; ref: number; topic: string; message: JsonMessage }
+  | { op: 'agents'; ref: number; query: Query }
+  | { op: 'ping'; ref: number };
+
+export interface JsonWelcome {
+  op: 'welcome';
+  ref?: number;
+  agentId: string;
+  session: string;
+  sender: number;
+  node: string;
+  shard: number;
+  maxPayload: number;
+  heartbeatInterval: number;
+}
+
+/** What the broker sends. */
+export type JsonAnswer =
+  | JsonWelcome
+  | {
+      op: 'message';
+      topic: string;
+      from: string;
+      data: unknown;
+      timestamp: number;
+      sequence: number;
+      priority: Priority;
+      headers?: Record<string, string>;
+      replyTo?: string;
+      /** Hexadecimal. */
+      correlation?: string;
+      /** `data` is base64. */
+      encoding?: 'base64';
+    }
+  | { op: 'ack'; ref: number }
+  | { op: 'agents'; ref: number; records: AgentRecord[]; cursor: string | null }
+  | { op: 'reply'; ref: number; from: string; data: unknown; encoding?: 'base64' }
+  | { op: 'error'; ref?: number; code: string; message: string; fatal: boolean }
+  | { op: 'goaway'; code: string; message: string; reconnect: boolean }
+  | { op: 'gap'; missed: number; reason: string }
+  | { op: 'pong'; ref: number };
+
+/** JSON data as a payload: a text as text, anything else as JSON; with `base64`, the bytes. Throws BAD_JSON. */
+export function payloadOf(data: unknown, base64: boolean): JsonPayload {
+  if (base64) {
+    const bytes = typeof data === 'string' ? fromBase64(data) : null;
+    if (bytes === null) throw new FlowbusError('BAD_JSON', 'data must be base64.');
+    return { encoding: Encoding.bytes, bytes };
+  }
+  if (typeof data === 'string') return { encoding: Encoding.text, bytes: utf8(data) };
+  try {
+    return { encoding: Encoding.json, bytes: utf8(JSON.stringify(data)) };
+  } catch (cause) {
+    throw new FlowbusError('BAD_JSON', 'data is nested too deep.', { cause });
+  }
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
+/** Whether brackets outside of strings nest deeper than what can be written again. */
+function tooDeep(b: Uint8Array, start: number, end: number): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let i = start; i < end; i++) {
+    const c = b[i];
+    if (inString) {
+      if (c === BACKSLASH) i++;
+      else if (c === QUOTE) inString = false;
+    } else if (c === QUOTE) inString = true;
+    // Setting bit 5 makes [ and ] the same as { and }.
+    else if ((c | 0x20) === 0x7b && ++depth > MAX_JSON_DEPTH) return true;
+    else if ((c | 0x20) === 0x7d) depth--;
+  }
+  return false;
+}
+
+/**
+ * The payload `b[start, end)` as JSON data. Bytes, Avro, and what is not the text or JSON that it claims to be, or
+ * is nested deeper than 512 levels, become base64.
+ */
+export function dataOf(
+  encoding: number,
+  b: Uint8Array,
+  start: number,
+  end: number,
+): { data: unknown; encoding?: 'base64' } {
+  try {
+    if (encoding === Encoding.text) return { data: readUtf8(b, start, end) };
+    if (encoding === Encoding.json && !tooDeep(b, start, end)) {
+      return { data: JSON.parse(readUtf8(b, start, end)) as unknown };
+    }
+  } catch {
+    // Its publisher broke its word; what it sent still arrives.
+  }
+  return { data: toBase64(b, start, end), encoding: 'base64' };
+}
+
+const OPS = [
+  'hello',
+  'subscribe',
+  'unsubscribe',
+  'publish',
+  'send',
+  'request',
+  'reply',
+  'agents',
+  'ping',
+] as const;
+
+function laneOf(f: Fields): number | null {
+  return (f.any('priority') ?? null) === null ? null : LANES.indexOf(f.oneOf('priority', LANES));
+}
+
+function messageOf(f: Fields): JsonMessage {
+  const data = f.any('data');
+  if (data === undefined) f.refuse('data', 'given');
+  const base64 = (f.any('encoding') ?? null) !== null && f.oneOf('encoding', ['base64']) === 'base64';
+  return {
+    payload: payloadOf(data, base64),
+    lane: laneOf(f),
+    ttl: f.integerOrNull('ttl', 0, MAX_TTL),
+    key: f.textOrNull('key', 1, MAX_KEY),
+    headers: f.textsByName('headers', MAX_HEADERS, MAX_HEADER_NAME, MAX_EXTENSION_SIZE),
+    replyTo: f.textOrNull('replyTo', 1, MAX_TOPIC_BYTES),
+    correlation: f.bytesOrNull('correlation', 1, MAX_CORRELATION),
+  };
+}
+
+function patternsOf(f: Fields): string[] {
+  if (f.any('patterns') !== undefined) return f.texts('patterns', MAX_PATTERNS, 1, MAX_TOPIC_BYTES);
+  return [f.text('pattern', 1, MAX_TOPIC_BYTES)];
+}
+
+function metadataOf(f: Fields): string {
+  f.object('metadata');
+  const { bytes } = payloadOf(f.any('metadata') ?? {}, false);
+  if (bytes.length > MAX_METADATA) f.refuse('metadata', `at most ${MAX_METADATA} bytes as JSON`);
+  return readUtf8(bytes, 0, bytes.length);
+}
+
+/** Unlike in a hello frame, metadata is an object, priority a name, and agentId may be absent: it is '' then. */
+function helloOf(f: Fields): Hello {
+  return {
+    agentId: f.any('agentId') === undefined ? '' : f.text('agentId', 1, MAX_AGENT_ID),
+    agentType: f.text('agentType', 1, MAX_AGENT_ID, 'agent'),
+    capabilities: f.texts('capabilities', MAX_CAPABILITIES, 1, MAX_CAPABILITY, []),
+    subscriptions: f.texts('subscriptions', MAX_PATTERNS, 1, MAX_TOPIC_BYTES, []),
+    priority: laneOf(f) ?? LANE_NORMAL,
+    heartbeatInterval: f.integer('heartbeatInterval', 0, MAX_HEARTBEAT_INTERVAL, 0),
+    metadata: metadataOf(f),
+    token: f.textOrNull('token', 1, MAX_TOKEN),
+    resume: null,
+  };
+}
+
+/** Reads one operation. Throws BAD_JSON naming the field. Topics, patterns and names are checked by their users. */
+export function parseOp(text: string): JsonOp {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new FlowbusError('BAD_JSON', 'The text message is not JSON.', { cause });
+  }
+  const op = new Fields(value, 'BAD_JSON', 'message').oneOf('op', OPS);
+  const f = new Fields(value, 'BAD_JSON', op);
+  // A request without a reference could not be told apart from others when it is answered.
+  const ref = op === 'request' ? f.integer('ref', 1, MAX_REF) : f.integer('ref', 0, MAX_REF, 0);
+  switch (op) {
+    case 'hello':
+      return { op, ref, hello: helloOf(f) };
+    case 'subscribe':
+    case 'unsubscribe':
+      return { op, ref, patterns: patternsOf(f) };
+    case 'publish':
+      return { op, ref, topic: f.text('topic', 1, MAX_TOPIC_BYTES), message: messageOf(f) };
+    case 'send':
+      return { op, ref, to: f.text('to', 1, MAX_AGENT_ID), message: messageOf(f) };
+    case 'request': {
+      const timeout = f.integerOrNull('timeout', 1, MAX_REQUEST_TIMEOUT);
+      return { op, ref, to: f.text('to', 1, MAX_AGENT_ID), timeout, message: messageOf(f) };
+    }
+    case 'reply':
+      return { op, ref, topic: f.text('replyTo', 1, MAX_TOPIC_BYTES), message: replyOf(f) };
+    case 'agents':
+      return { op, ref, query: queryFrom(f) };
+    case 'ping':
+      return { op, ref };
+  }
+}
+
+/** A reply goes to the address that the request named; it asks for no reply itself. */
+function replyOf(f: Fields): JsonMessage {
+  return { ...messageOf(f), replyTo: null };
+}

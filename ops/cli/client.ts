@@ -1,0 +1,111 @@
+/** One connection for the time of one command. */
+import { randomBytes } from 'node:crypto';
+import type { Agent, ConnectOptions } from '../../lib/client/index.js';
+import type { FlowbusError } from '../../lib/errors.js';
+import { type Exit, failureLine, failureOf } from './exit.js';
+import { type ClientOptions, DEFAULT_URL } from './options.js';
+import type { Output } from './output.js';
+
+/** A broker that does not answer the goodbye does not keep the command from ending (ms). */
+const CLOSE_LIMIT = 2000;
+
+export interface Work {
+  /** Whether a lost connection may come back. A command that only asks once fails instead. */
+  readonly reconnect: boolean;
+  /** The exit code after SIGINT or SIGTERM. */
+  interrupted(): Exit;
+  run(agent: Agent): Promise<Exit>;
+}
+
+function connectOptions(options: ClientOptions, reconnect: boolean): ConnectOptions {
+  return {
+    agentId: options.agentId ?? `cli-${randomBytes(4).toString('hex')}`,
+    agentType: 'cli',
+    token: options.token,
+    ...(reconnect ? {} : { reconnect: false }),
+  };
+}
+
+/** A notice as text, or as an object for scripts. */
+export function note(output: Output, json: boolean, event: string, fields: object, text: string): void {
+  output.notice(json ? JSON.stringify({ event, ...fields }) : `flowbus: ${text}`);
+}
+
+function report(agent: Agent, output: Output, json: boolean): void {
+  agent.on('gap', ({ missed, reason }) => {
+    note(
+      output,
+      json,
+      'gap',
+      { missed, reason },
+      `${missed ?? 'an unknown number of'} messages missed (${reason})`,
+    );
+  });
+  agent.on('reconnect', ({ url, resumed }) => {
+    note(output, json, 'reconnect', { url, resumed }, `connected again to ${url}`);
+  });
+}
+
+/** Rejects when the connection is gone for good. */
+function lost(agent: Agent, output: Output, json: boolean, makeError: MakeError): Promise<never> {
+  return new Promise((_, reject) => {
+    agent.on('disconnect', ({ code, message, reconnecting }) => {
+      if (reconnecting) {
+        note(output, json, 'disconnect', { code, message }, `connection lost (${code}), trying again`);
+      } else reject(makeError(code, message));
+    });
+  });
+}
+
+type MakeError = (code: FlowbusError['code'], message: string) => FlowbusError;
+
+function signalled(): { arrived: Promise<null>; forget(): void } {
+  let onSignal = (): void => {};
+  const arrived = new Promise<null>((resolve) => {
+    onSignal = () => resolve(null);
+  });
+  // Once: a second signal ends the process the way the system does it.
+  process.once('SIGINT', onSignal);
+  process.once('SIGTERM', onSignal);
+  return {
+    arrived,
+    forget: () => {
+      process.off('SIGINT', onSignal);
+      process.off('SIGTERM', onSignal);
+    },
+  };
+}
+
+async function closeSoon(agent: Agent): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, CLOSE_LIMIT);
+  });
+  await Promise.race([agent.close(), limit]);
+  clearTimeout(timer);
+}
+
+/** Connects, works, closes. Rejects with what went wrong. */
+export async function withAgent(options: ClientOptions, output: Output, work: Work): Promise<Exit> {
+  // Loaded here, so that --help and start do without it.
+  const { connect, FlowbusError } = await import('../../lib/client/index.js');
+  const json = options.json === true;
+  const urls = options.url === undefined || options.url.length === 0 ? [DEFAULT_URL] : options.url;
+  const agent = await connect(urls, connectOptions(options, work.reconnect));
+  const signal = signalled();
+  try {
+    report(agent, output, json);
+    const gone = lost(agent, output, json, (code, message) => new FlowbusError(code, message));
+    const result = await Promise.race([work.run(agent), gone, signal.arrived]);
+    return result ?? work.interrupted();
+  } finally {
+    signal.forget();
+    output.flush();
+    await closeSoon(agent);
+  }
+}
+
+/** For errors that do not end the command. */
+export function noteError(output: Output, json: boolean, error: FlowbusError): void {
+  output.notice(failureLine(failureOf(error), json));
+}

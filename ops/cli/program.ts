@@ -1,0 +1,64 @@
+/** The command line as a whole: which commands there are, and how every one of them ends. */
+import { Command, CommanderError } from 'commander';
+import { addAgents } from './agents.js';
+import { addBench } from './bench.js';
+import { EXIT_HELP, Exit, failureLine, failureOf } from './exit.js';
+import { addClientOptions } from './options.js';
+import type { Output } from './output.js';
+import { addPub } from './pub.js';
+import { addRequest } from './request.js';
+import { addStart } from './start.js';
+import { addSub } from './sub.js';
+import { addToken } from './token.js';
+import { version } from './version.js';
+
+const EXAMPLES = `
+Examples:
+  flowbus start
+  flowbus sub 'demo.**'
+  flowbus pub demo.hello '{"hi":1}'
+  flowbus <command> --help
+${EXIT_HELP}`;
+
+const HELP: ReadonlySet<string> = new Set(['commander.helpDisplayed', 'commander.version', 'commander.help']);
+
+export function createProgram(output: Output, done: (exit: number) => void): Command {
+  const program = new Command('flowbus')
+    .description('A real-time message bus for coordinating agents.')
+    .version(version(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .configureHelp({ showGlobalOptions: true })
+    // What goes wrong is printed once, by runCli.
+    .configureOutput({ outputError: () => {} })
+    .exitOverride();
+  addClientOptions(program);
+  addStart(program, output, done);
+  addSub(program, output, done);
+  addPub(program, output, done);
+  addRequest(program, output, done);
+  addAgents(program, output, done);
+  addToken(program, output, done);
+  addBench(program, done);
+  return program.addHelpText('after', EXAMPLES);
+}
+
+/** Runs one command line (without the names of node and the script) and returns its exit code. Never throws. */
+export async function runCli(args: readonly string[], output: Output): Promise<number> {
+  let exit: number = Exit.ok;
+  try {
+    await createProgram(output, (code) => {
+      exit = code;
+    }).parseAsync(args, { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError && HELP.has(error.code)) {
+      exit = error.exitCode === 0 ? Exit.ok : Exit.usage;
+    } else {
+      const failure = failureOf(error);
+      output.notice(failureLine(failure, args.includes('--json')));
+      exit = failure.exit;
+    }
+  }
+  output.flush();
+  return exit;
+}

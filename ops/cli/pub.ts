@@ -1,0 +1,106 @@
+import type { Command } from 'commander';
+import type { Agent, SendOptions } from '../../lib/client/index.js';
+import { FlowbusError } from '../../lib/errors.js';
+import { noteError, withAgent } from './client.js';
+import { EXIT_HELP, Exit } from './exit.js';
+import { encodeInput, readLines, readWhole } from './input.js';
+import { addMessageOptions, type ClientOptions, type MessageOptions } from './options.js';
+import type { Output } from './output.js';
+
+interface PubOptions extends ClientOptions, MessageOptions {
+  readonly lines?: boolean;
+  readonly whole?: boolean;
+}
+
+const EXAMPLES = `
+Ends when the broker has taken the message. Nothing is stored: those who are subscribed now will get it.
+
+Examples:
+  flowbus pub demo.hello '{"hi":1}'
+  flowbus pub agent.worker-7.task.assign 'do it' --priority high --ttl 500ms
+  tail -f app.log | flowbus pub logs.app              one message for each line
+  flowbus pub files.logo --whole < logo.png           one message in all
+${EXIT_HELP}`;
+
+export function sendOptions(options: MessageOptions): SendOptions {
+  const { priority, ttl, key, header } = options;
+  return {
+    ...(priority !== undefined && { priority }),
+    ...(ttl !== undefined && { ttl }),
+    ...(key !== undefined && { key }),
+    ...(header !== undefined && { headers: header }),
+  };
+}
+
+async function* payloads(argument: string | undefined, whole: boolean): AsyncGenerator<Uint8Array> {
+  if (argument !== undefined && argument !== '-') yield Buffer.from(argument, 'utf8');
+  else if (whole) yield await readWhole(process.stdin);
+  else yield* readLines(process.stdin);
+}
+
+/** Resolves when the broker has read all of it: refusals have been reported by then. */
+async function settle(agent: Agent): Promise<void> {
+  await agent.drain();
+  // Any question will do, since the broker answers in the order in which it reads.
+  await agent.agents({ id: agent.agentId, limit: 1 });
+}
+
+async function pub(
+  topic: string,
+  argument: string | undefined,
+  options: PubOptions,
+  output: Output,
+): Promise<Exit> {
+  if (options.lines && options.whole) {
+    throw new FlowbusError('BAD_OPTION', '--lines and --whole exclude each other');
+  }
+  const single = argument !== undefined && argument !== '-';
+  if (single && (options.lines || options.whole)) {
+    throw new FlowbusError(
+      'BAD_OPTION',
+      '--lines and --whole are for standard input, but there is a payload',
+    );
+  }
+  const json = options.json === true;
+  return withAgent(options, output, {
+    // Standard input may go on for days.
+    reconnect: !single,
+    interrupted: () => Exit.interrupted,
+    run: async (agent) => {
+      let refused = 0;
+      agent.on('error', (error) => {
+        refused++;
+        noteError(output, json, error);
+      });
+      const send = sendOptions(options);
+      let published = 0;
+      try {
+        for await (const bytes of payloads(argument, options.whole === true)) {
+          const takesMore = agent.publish(topic, encodeInput(bytes, options.encoding), send);
+          published++;
+          if (!takesMore) await agent.drained();
+        }
+      } finally {
+        await settle(agent);
+      }
+      if (json) output.line(JSON.stringify({ event: 'published', topic, messages: published, refused }));
+      return refused === 0 ? Exit.ok : Exit.failed;
+    },
+  });
+}
+
+export function addPub(program: Command, output: Output, done: (exit: Exit) => void): void {
+  const command = program
+    .command('pub')
+    .summary('publish messages on a topic')
+    .description('Publish a payload, or standard input, on a topic.')
+    .argument('<topic>', 'where to')
+    .argument('[payload]', 'what; standard input when absent or "-"')
+    .option('--lines', 'each line of standard input is a message (default)')
+    .option('--whole', 'all of standard input is one message');
+  addMessageOptions(command)
+    .addHelpText('after', EXAMPLES)
+    .action(async (topic: string, payload: string | undefined, _options: unknown, self: Command) => {
+      done(await pub(topic, payload, self.optsWithGlobals<PubOptions>(), output));
+    });
+}

@@ -1,0 +1,108 @@
+import { type Command, Option } from 'commander';
+import {
+  type BrokerConfig,
+  CONFIG_KEYS,
+  type ConfigKey,
+  type ConfigName,
+  loadConfig,
+  prepareDataDir,
+} from '../../lib/config/index.js';
+import { createLogger } from '../../lib/telemetry/log.js';
+import type { RunningNode } from '../../shards/primary.js';
+import { EXIT_HELP } from './exit.js';
+import { DEFAULT_URL, refuseClientOptions } from './options.js';
+import type { Output } from './output.js';
+import { version } from './version.js';
+
+const EXAMPLES = `
+Each setting is a flag, a variable, or a line of the file; a flag goes before a variable, a variable before the file.
+Sizes are bytes or such as 64KiB, durations milliseconds or such as 5s. The log goes to standard error.
+SIGTERM and SIGINT drain; a second one ends at once.
+
+Examples:
+  flowbus start
+  flowbus start --port 9000 --shards 2
+  FLOWBUS_LOG_LEVEL=debug flowbus start --config flowbus.yaml
+  flowbus start --host 0.0.0.0 --auth-secret-file secret
+${EXIT_HELP}`;
+
+interface StartOptions extends Readonly<Partial<Record<ConfigName, unknown>>> {
+  readonly config?: string;
+  readonly json?: boolean;
+}
+
+function flagOption(key: ConfigKey): Option {
+  const { placeholder } = key.kind;
+  const value = placeholder === 'true|false' ? `[${placeholder}]` : `<${placeholder}>`;
+  // The choices stand in the placeholder when they are few.
+  const allowed = placeholder.includes('|') ? '' : `; ${key.kind.allowed}`;
+  const from = `(default: ${key.fallbackText}; env: ${key.env})`;
+  return new Option(`${key.flag} ${value}`, `${key.description}${allowed} ${from}`);
+}
+
+/** Throws what `loadConfig` throws. `options` may hold more than settings. */
+export function configOf(options: StartOptions, env: NodeJS.ProcessEnv): BrokerConfig {
+  const flags: Partial<Record<ConfigName, unknown>> = {};
+  for (const { name } of CONFIG_KEYS) flags[name] = options[name];
+  return loadConfig({ flags, env, file: options.config });
+}
+
+/** How the user would type a command here: `npm start` does not put `flowbus` on the path. */
+function commandName(): string {
+  return process.env.npm_command === undefined ? 'flowbus' : 'npx flowbus';
+}
+
+export function banner(
+  node: RunningNode,
+  config: BrokerConfig,
+  output: Output,
+  command = commandName(),
+): string[] {
+  const url = node.url === DEFAULT_URL ? '' : ` --url ${node.url}`;
+  const token = config.authSecret === undefined ? '' : ' --agent-id me --token "$TOKEN"';
+  const lines = [
+    output.bold(`flowbus ${version()} listens on ${node.url}`),
+    `  node    ${config.node}`,
+    `  shards  ${node.shards}`,
+    `  links   ${node.linkKind}`,
+    '',
+    'Try in another terminal:',
+  ];
+  if (token !== '') lines.push(output.cyan(`  TOKEN=$(${command} token me --auth-secret-file <file>)`));
+  for (const next of [`sub 'demo.**'`, `pub demo.hello '{"hi":1}'`, 'agents']) {
+    lines.push(output.cyan(`  ${command} ${next}${url}${token}`));
+  }
+  return lines;
+}
+
+async function start(options: StartOptions, output: Output): Promise<number> {
+  const loaded = configOf(options, process.env);
+  const config =
+    loaded.dataDir === undefined ? loaded : { ...loaded, dataDir: prepareDataDir(loaded.dataDir) };
+  // Loaded here, so that no other command pays for the broker, and none needs its native parts.
+  const { startNode } = await import('../../shards/primary.js');
+  const node = await startNode(config, createLogger(config), { signals: true, dedicated: true });
+  if (options.json) {
+    const { host, port } = node.address;
+    const { url, shards, linkKind: links } = node;
+    const ready = { event: 'ready', url, host, port, node: config.node, shards, links, pid: process.pid };
+    output.line(JSON.stringify(ready));
+  } else for (const line of banner(node, config, output)) output.line(line);
+  output.flush();
+  return node.closed;
+}
+
+export function addStart(program: Command, output: Output, done: (exit: number) => void): void {
+  const command = program
+    .command('start')
+    .summary('run a broker')
+    .description('Run a broker on this machine until SIGTERM or SIGINT.')
+    .configureHelp({ showGlobalOptions: false })
+    .addOption(new Option('--config <file>', 'YAML file with settings (env: FLOWBUS_CONFIG)'))
+    .addOption(new Option('--json', 'one JSON line on standard output when ready, for scripts'));
+  for (const key of CONFIG_KEYS) command.addOption(flagOption(key));
+  command.addHelpText('after', EXAMPLES).action(async (_options: unknown, self: Command) => {
+    refuseClientOptions(self);
+    done(await start(self.optsWithGlobals<StartOptions>(), output));
+  });
+}

@@ -1,0 +1,63 @@
+/** Messages that enter without a frame of their own, from the JSON door or HTTP: a frame is made, and goes the way of all. */
+import type { ErrorCode } from '../../lib/errors.js';
+import { REPLY_PREFIX } from '../../lib/topics/topic.js';
+import { extensionFlags, type OutgoingExtensions } from '../../lib/wire/extensions.js';
+import type { Encoding } from '../../lib/wire/frame.js';
+import { FrameWriter } from '../../lib/wire/writer.js';
+import { publishProblem } from '../publishing.js';
+import type { SenderId } from '../sender-ids.js';
+import type { DoorContext } from './context.js';
+import { quoted } from './hello.js';
+
+export interface Entering {
+  topic: string;
+  lane: number;
+  encoding: Encoding;
+  payload: Uint8Array;
+  sequence: number;
+  extensions: OutgoingExtensions;
+}
+
+export interface Entered {
+  code: ErrorCode | null;
+  message: string | null;
+  /** Bytes of the frame; 0 when there was none. */
+  bytes: number;
+}
+
+export class Entry {
+  readonly #context: DoorContext;
+  readonly #writer: FrameWriter;
+
+  constructor(context: DoorContext) {
+    this.#context = context;
+    this.#writer = new FrameWriter(context.maxPayload);
+  }
+
+  /** Throws PAYLOAD_TOO_LARGE, and BAD_OPTION for extensions that cannot be written. */
+  publish(sender: SenderId, message: Entering): Entered {
+    const { exchange, publishing } = this.#context;
+    const known = exchange.topics.get(message.topic);
+    const problem = publishProblem(message.topic);
+    if (problem !== null)
+      return { code: problem.code, message: `Topic ${quoted(message.topic)}: ${problem.message}`, bytes: 0 };
+    const frame = this.#writer.publish({ ...message, sender: sender.number, from: sender.text });
+    exchange.tick();
+    const topic = message.topic.startsWith(REPLY_PREFIX)
+      ? null
+      : (known ?? exchange.topics.add(message.topic));
+    const code = publishing.send(
+      sender,
+      topic,
+      message.topic,
+      null,
+      frame,
+      0,
+      frame.length,
+      1,
+      message.lane,
+      extensionFlags(message.extensions),
+    );
+    return { code, message: null, bytes: frame.length };
+  }
+}

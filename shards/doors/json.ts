@@ -1,0 +1,369 @@
+/** One connection that speaks JSON: a text message is one operation, or one answer, or one message delivered. */
+import type { Socket } from 'node:net';
+import type { WebSocket } from 'ws';
+import { ERRORS, type ErrorCode, FlowbusError } from '../../lib/errors.js';
+import type { Chunk } from '../../lib/queues/chunks.js';
+import { C } from '../../lib/telemetry/counters.js';
+import { agentAddress, REPLY_PREFIX } from '../../lib/topics/topic.js';
+import { BatchReader, Step } from '../../lib/wire/batch.js';
+import { ERROR_HEADER } from '../../lib/wire/extensions.js';
+import { FrameType } from '../../lib/wire/frame.js';
+import { type JsonAnswer, type JsonMessage, type JsonOp, parseOp } from '../../lib/wire/json.js';
+import type { Session, Sink } from '../session.js';
+import type { Opened } from '../sessions.js';
+import { agentPage } from './agents.js';
+import { closeWith } from './closing.js';
+import type { DoorContext } from './context.js';
+import { Entry } from './entry.js';
+import { admit, subscribeProblem } from './hello.js';
+import { type JsonMessageOut, messageOf } from './json-message.js';
+
+/** Requests that one connection may have open. */
+const MAX_REQUESTS = 1024;
+const DEFAULT_TIMEOUT = 5000;
+/** A client that provokes answers and never reads them is cut off at this many unsent bytes. */
+const MAX_UNREAD = 4 * 1024 * 1024;
+
+const State = { greeting: 0, opening: 1, open: 2, closed: 3 } as const;
+
+interface Request {
+  reference: number;
+  timer: NodeJS.Timeout;
+}
+
+type Operation<K extends JsonOp['op']> = Extract<JsonOp, { op: K }>;
+
+export class JsonConnection implements Sink {
+  readonly announces = false;
+  readonly #context: DoorContext;
+  readonly #ws: WebSocket;
+  readonly #socket: Socket;
+  readonly #entry: Entry;
+  readonly #reader: BatchReader;
+  readonly #written: () => void;
+  /** By correlation, hexadecimal. */
+  readonly #requests: Map<string, Request>;
+  #lastRequest: number;
+  #sequence: number;
+  #session: Session | null;
+  #state: number;
+
+  constructor(context: DoorContext, ws: WebSocket, socket: Socket) {
+    this.#context = context;
+    this.#ws = ws;
+    this.#socket = socket;
+    this.#entry = new Entry(context);
+    this.#reader = new BatchReader();
+    this.#written = () => this.#onWritten();
+    this.#requests = new Map();
+    this.#lastRequest = 0;
+    this.#sequence = 0;
+    this.#session = null;
+    this.#state = State.greeting;
+  }
+
+  // What comes in.
+
+  receive(data: Buffer, binary: boolean): void {
+    this.#context.exchange.counters[C.batchesIn]++;
+    this.alive();
+    if (this.#state === State.closed) return;
+    if (binary) {
+      this.#fail('BAD_TYPE', 'This connection speaks JSON: send text messages.', 0);
+      return;
+    }
+    let reference = 0;
+    try {
+      const operation = parseOp(data.toString());
+      reference = operation.ref;
+      this.#carryOut(operation);
+    } catch (error) {
+      if (!(error instanceof FlowbusError)) throw error;
+      this.#fail(error.code, error.message, reference);
+    }
+  }
+
+  alive(): void {
+    const now = this.#context.exchange.tick();
+    if (this.#session !== null) this.#session.heard = now;
+  }
+
+  oversized(): void {
+    this.#fail('OVERSIZED', `A message may have ${this.#context.maxPayload} bytes.`, 0);
+  }
+
+  closed(): void {
+    const session = this.#session;
+    this.#state = State.closed;
+    this.#session = null;
+    this.#forgetRequests();
+    if (session === null || session.sink !== this) return;
+    this.#context.exchange.counters[C.disconnects]++;
+    this.#context.sessions.lost(session, false);
+  }
+
+  #carryOut(operation: JsonOp): void {
+    if (operation.op === 'hello') {
+      this.#hello(operation);
+      return;
+    }
+    const session = this.#session;
+    if (session === null) throw new FlowbusError('HELLO_REQUIRED');
+    const { interest, sessions, maxPayload } = this.#context;
+    const reference = operation.ref;
+    switch (operation.op) {
+      case 'subscribe':
+        for (const pattern of operation.patterns) {
+          const problem = subscribeProblem(pattern);
+          if (problem !== null) throw problem;
+        }
+        sessions.subscribe(session, operation.patterns);
+        this.#acknowledge(session, reference);
+        break;
+      case 'unsubscribe':
+        interest.unsubscribe(session, operation.patterns);
+        this.#acknowledge(session, reference);
+        break;
+      case 'publish':
+        this.#publish(session, operation.topic, operation.message, reference);
+        break;
+      case 'reply':
+        this.#publish(session, operation.topic, operation.message, reference);
+        break;
+      case 'send':
+        this.#publish(session, agentAddress(operation.to), operation.message, reference);
+        break;
+      case 'request':
+        this.#request(session, operation);
+        break;
+      case 'agents': {
+        const page = agentPage(sessions.directory, operation.query, maxPayload);
+        this.#answer({ op: 'agents', ref: reference, ...page });
+        break;
+      }
+      case 'ping':
+        this.#answer({ op: 'pong', ref: reference });
+        break;
+    }
+  }
+
+  #hello({ hello, ref }: Operation<'hello'>): void {
+    if (this.#state !== State.greeting) throw new FlowbusError('HELLO_REPEATED');
+    this.#state = State.opening;
+    const { exchange } = this.#context;
+    if (hello.agentId === '')
+      hello.agentId = `guest-${exchange.settings.slot}-${(++guests).toString(36)}-${randomTail()}`;
+    admit(this.#context, hello, () => this.#state === State.closed).then(
+      (opened) => this.#welcome(opened, ref),
+      (error: unknown) => {
+        if (!(error instanceof FlowbusError)) throw error;
+        if (this.#state === State.closed) return;
+        this.#fail(error.code, error.message, ref);
+      },
+    );
+  }
+
+  #welcome(opened: Opened | null, reference: number): void {
+    if (opened === null) {
+      if (this.#state === State.opening) closeWith(this.#ws, 'AGENT_REPLACED');
+      return;
+    }
+    const { session } = opened;
+    const { node, slot, maxPayload, sessions } = this.#context;
+    this.#state = State.open;
+    this.#session = session;
+    this.#answer({
+      op: 'welcome',
+      ...(reference === 0 ? {} : { ref: reference }),
+      agentId: session.agent.agentId,
+      session: session.id,
+      sender: session.sender.number,
+      node,
+      shard: slot,
+      maxPayload,
+      heartbeatInterval: session.heartbeatInterval,
+    });
+    sessions.attach(session, this);
+  }
+
+  #publish(session: Session, topic: string, message: JsonMessage, reference: number): void {
+    const {
+      code,
+      message: why,
+      bytes,
+    } = this.#entry.publish(session.sender, {
+      topic,
+      lane: message.lane ?? session.lane,
+      encoding: message.payload.encoding,
+      payload: message.payload.bytes,
+      sequence: ++this.#sequence,
+      extensions: {
+        ttl: message.ttl ?? undefined,
+        key: message.key ?? undefined,
+        headers: message.headers ?? undefined,
+        replyTo: message.replyTo ?? undefined,
+        correlation: message.correlation ?? undefined,
+      },
+    });
+    if (code !== null) throw new FlowbusError(code, why ?? undefined);
+    session.charge(bytes);
+    if (reference !== 0) this.#answer({ op: 'ack', ref: reference });
+  }
+
+  #request(session: Session, { to, message, timeout, ref }: Operation<'request'>): void {
+    if (this.#requests.size >= MAX_REQUESTS)
+      throw new FlowbusError('LIMIT_REACHED', `A connection may have ${MAX_REQUESTS} requests open.`);
+    const correlation = Buffer.alloc(8);
+    correlation.writeDoubleLE(++this.#lastRequest);
+    const key = correlation.toString('hex');
+    const replyTo = `${REPLY_PREFIX}${this.#context.node}.${session.sender.number.toString(36)}.json`;
+    const timer = setTimeout(() => {
+      this.#requests.delete(key);
+      this.#fail('TIMEOUT', `No reply from ${to} within ${timeout ?? DEFAULT_TIMEOUT} ms.`, ref);
+    }, timeout ?? DEFAULT_TIMEOUT);
+    this.#requests.set(key, { reference: ref, timer });
+    try {
+      this.#publish(session, agentAddress(to), { ...message, replyTo, correlation }, 0);
+    } catch (error) {
+      clearTimeout(timer);
+      this.#requests.delete(key);
+      throw error;
+    }
+  }
+
+  #acknowledge(session: Session, reference: number): void {
+    if (reference === 0) return;
+    this.#context.interest.settled().then(() => {
+      if (session.sink === this) this.#answer({ op: 'ack', ref: reference });
+    });
+  }
+
+  // What goes out.
+
+  get unsent(): number {
+    return this.#socket.writableLength;
+  }
+
+  send(chunk: Chunk): void {
+    const { exchange } = this.#context;
+    const reader = this.#reader;
+    reader.open(chunk.bytes, chunk.start, chunk.end, chunk.size);
+    for (let step = reader.next(); step === Step.frame; step = reader.next()) {
+      if (reader.type !== FrameType.publish) continue;
+      const message = messageOf(exchange, reader);
+      if (message !== null) this.#deliver(message);
+    }
+    exchange.pool.give(chunk);
+  }
+
+  #deliver(message: JsonMessageOut): void {
+    const request = message.correlation === undefined ? undefined : this.#requests.get(message.correlation);
+    if (request === undefined || !message.topic.startsWith(REPLY_PREFIX)) {
+      this.#write(message);
+      return;
+    }
+    clearTimeout(request.timer);
+    this.#requests.delete(message.correlation!);
+    const { data, from, encoding } = message;
+    const failure = message.headers?.[ERROR_HEADER];
+    if (failure !== undefined) {
+      this.#write({
+        op: 'error',
+        ref: request.reference,
+        code: 'HANDLER_FAILED',
+        message: `${from}: ${failure}`,
+        fatal: false,
+      });
+      return;
+    }
+    this.#write({
+      op: 'reply',
+      ref: request.reference,
+      from,
+      data,
+      ...(encoding === undefined ? {} : { encoding }),
+    });
+  }
+
+  #onWritten(): void {
+    const session = this.#session;
+    if (session === null || session.lanes.empty) return;
+    this.#context.exchange.tick();
+    session.touch();
+  }
+
+  /** Reads of a JSON client are paused instead: it knows no credit. */
+  credit(): void {}
+
+  gap(missed: number, reason: string): void {
+    const { counters } = this.#context.exchange;
+    counters[C.gapFrames]++;
+    counters[C.gapMessages] += missed;
+    this.#answer({ op: 'gap', missed, reason });
+  }
+
+  pause(): void {
+    this.#ws.pause();
+  }
+
+  resume(): void {
+    this.#ws.resume();
+  }
+
+  probe(): void {
+    this.#ws.ping();
+  }
+
+  close(code: ErrorCode | null, message: string, reconnect: boolean): void {
+    this.#session = null;
+    this.#state = State.closed;
+    this.#forgetRequests();
+    if (code === null) this.#ws.close(1000);
+    else {
+      this.#write({ op: 'goaway', code, message, reconnect });
+      closeWith(this.#ws, code);
+    }
+  }
+
+  #fail(code: ErrorCode, message: string, reference: number): void {
+    // Without a session there is nothing to go on with, and no time limit but this.
+    const fatal = ERRORS[code].fatal || this.#session === null;
+    this.#context.exchange.countError(code);
+    this.#answer({ op: 'error', code, message, fatal, ...(reference === 0 ? {} : { ref: reference }) });
+    if (!fatal) return;
+    const session = this.#session;
+    this.#session = null;
+    this.#state = State.closed;
+    this.#forgetRequests();
+    if (session !== null) {
+      this.#context.exchange.counters[C.disconnects]++;
+      session.sink = null;
+      this.#context.sessions.end(session, null, '');
+    }
+    closeWith(this.#ws, code);
+  }
+
+  /** What answers the client itself waits in no lane; a client that does not read it is cut off. */
+  #answer(answer: JsonAnswer): void {
+    if (this.#socket.writableLength > MAX_UNREAD) {
+      if (this.#session !== null) this.#context.exchange.cutOff(this.#session);
+      return;
+    }
+    this.#write(answer);
+  }
+
+  #write(answer: JsonAnswer): void {
+    this.#ws.send(JSON.stringify(answer), this.#written);
+  }
+
+  #forgetRequests(): void {
+    for (const { timer } of this.#requests.values()) clearTimeout(timer);
+    this.#requests.clear();
+  }
+}
+
+let guests = 0;
+
+function randomTail(): string {
+  return Math.floor(Math.random() * 36 ** 5).toString(36);
+}

@@ -1,0 +1,330 @@
+/**
+ * The live path of a shard: from a topic to a route, from a route to sessions and peers, and at the end of each turn
+ * of the event loop from their lanes to the sockets and rings. Nothing here waits, and nothing is allocated per message.
+ */
+import { hrtime } from 'node:process';
+import type { ErrorCode } from '../lib/errors.js';
+import { type Chunk, ChunkPool } from '../lib/queues/chunks.js';
+import type { TelemetryBlock } from '../lib/telemetry/block.js';
+import { C } from '../lib/telemetry/counters.js';
+import type { Histogram } from '../lib/telemetry/histogram.js';
+import { type Ledger, Reason } from '../lib/telemetry/ledger.js';
+import { type Topic, TopicTable } from '../lib/topics/table.js';
+import { AGENT_PREFIX, decodeTopic, REPLY_PREFIX, topicRoot } from '../lib/topics/topic.js';
+import { PatternTrie } from '../lib/topics/trie.js';
+import {
+  FrameType,
+  HEADER_SIZE,
+  OFFSET_LANE,
+  OFFSET_SENDER,
+  OFFSET_TOPIC_ID,
+  OFFSET_TOPIC_LENGTH,
+  OFFSET_TOTAL,
+  OFFSET_TYPE,
+  readU24,
+  readU32,
+} from '../lib/wire/frame.js';
+import type { Peer } from './peer.js';
+import { Route, type Taker } from './route.js';
+import { type SenderId, SenderIds, workerOfSender } from './sender-ids.js';
+import { Session } from './session.js';
+import { type TopicId, TopicIds } from './topic-ids.js';
+
+export interface ExchangeSettings {
+  slot: number;
+  incarnation: number;
+  /** All worker slots of the node. */
+  workers: number;
+  /** Bytes that may wait for one connection. */
+  backlog: number;
+  /** Bytes that may wait for all connections of this shard together. */
+  totalBacklog: number;
+  /** Milliseconds that a backlog without progress may stall its feeders. */
+  stallLimit: number;
+  /** Publish credit of a connection, bytes. */
+  window: number;
+  maxPayload: number;
+  maxTopics: number;
+}
+
+/** What the exchange needs of the rest of the shard. */
+export interface ExchangePort {
+  /** Where agent `agentId` is: a session here, a peer, or nowhere. */
+  locate(agentId: string): Taker | null;
+  /** The session of this shard that bears the sender number. */
+  bearer(number: number): Session | null;
+  tellHold(worker: number, sender: number, held: boolean): void;
+  cutOff(session: Session): void;
+  /** Nobody may be taken to know any sender. */
+  forgetSenders(): void;
+}
+
+/** How often a topic must be spelled out before it gets an id: topics used once leave no trace. */
+const SEEN_BEFORE_ID = 2;
+
+export class Exchange {
+  readonly settings: ExchangeSettings;
+  readonly pool: ChunkPool;
+  readonly topics: TopicTable<Route>;
+  readonly topicIds: TopicIds;
+  readonly senders: SenderIds;
+  readonly trie: PatternTrie<Taker>;
+  /** By worker slot; null for this one. */
+  readonly peers: (Peer | null)[];
+  readonly dirty: Session[];
+  readonly dirtyPeers: Peer[];
+  /** Backlogs that stall somebody, or shed. */
+  readonly pressed: Set<Session | Peer>;
+  readonly counters: Float64Array;
+  /** Bytes that wait for all sessions. */
+  backlogBytes: number;
+  /** Monotonic milliseconds, low 32 bits; the same clock for all processes of the machine. Renewed by `tick`. */
+  now: number;
+  readonly #telemetry: TelemetryBlock;
+  readonly #ledger: Ledger;
+  /** One sample a turn: from the first thing that came in to the last hand-over to a socket. */
+  readonly #doorToSocket: Histogram;
+  #turnBegan: number;
+  readonly #port: ExchangePort;
+  readonly #found: Taker[];
+  #routeMark: number;
+  #scheduled: boolean;
+  readonly #turn: () => void;
+
+  constructor(settings: ExchangeSettings, port: ExchangePort, telemetry: TelemetryBlock) {
+    this.settings = settings;
+    this.#port = port;
+    this.#telemetry = telemetry;
+    this.counters = telemetry.counters;
+    this.#ledger = telemetry.ledger;
+    this.#doorToSocket = telemetry.doorToSocket;
+    this.#turnBegan = 0;
+    this.pool = new ChunkPool(settings.maxPayload);
+    this.topics = new TopicTable<Route>(settings.maxTopics, () => {});
+    // Half of the table is for ids, all workers' together, so that topics without one always find room.
+    this.topicIds = new TopicIds(
+      settings.slot,
+      settings.incarnation,
+      Math.max(1, Math.floor(settings.maxTopics / 2 / settings.workers)),
+      (topic) => this.topics.unpin(topic),
+    );
+    this.senders = new SenderIds(settings.slot, settings.incarnation, () => port.forgetSenders());
+    this.trie = new PatternTrie<Taker>();
+    this.peers = [];
+    this.dirty = [];
+    this.dirtyPeers = [];
+    this.pressed = new Set();
+    this.backlogBytes = 0;
+    this.now = 0;
+    this.#found = [];
+    this.#routeMark = 0;
+    this.#scheduled = false;
+    this.#turn = () => this.endTurn();
+    this.tick();
+  }
+
+  /** Reads the clock, and makes sure that what this turn causes is flushed when it ends. */
+  tick(): number {
+    const t = hrtime();
+    this.now = (t[0] * 1000 + Math.floor(t[1] / 1e6)) >>> 0;
+    if (!this.#scheduled) {
+      this.#scheduled = true;
+      this.#turnBegan = t[0] * 1e6 + t[1] / 1e3;
+      setImmediate(this.#turn);
+    }
+    return this.now;
+  }
+
+  /** Flushes everything that this turn has put in line. */
+  endTurn(): void {
+    this.#scheduled = false;
+    const dirty = this.dirty;
+    const count = dirty.length;
+    for (let i = 0; i < count; i++) dirty[i].flush(this.now);
+    if (dirty.length === count) dirty.length = 0;
+    else {
+      // Those that have more than a turn's share, or were caused by a flush.
+      dirty.splice(0, count);
+      this.tick();
+    }
+    const peers = this.dirtyPeers;
+    for (let i = 0; i < peers.length; i++) peers[i].flush(this.now);
+    peers.length = 0;
+    if (count !== 0) {
+      const t = hrtime();
+      this.#doorToSocket.record(t[0] * 1e6 + t[1] / 1e3 - this.#turnBegan);
+    }
+  }
+
+  /** A link has room again: what waits for it is tried at the end of this turn. */
+  retry(): void {
+    for (const peer of this.peers) if (peer !== null && peer.backlog !== 0) peer.touch();
+  }
+
+  /** The topic of a frame that spells it out; `text` is valid. Null: the table is full of topics in use. */
+  topic(text: string): Topic<Route> | null {
+    return this.topics.get(text) ?? this.topics.add(text);
+  }
+
+  /** Counts a topic that was spelled out, and gives it an id when that begins to pay. */
+  seen(topic: Topic<Route>): TopicId | null {
+    if (topic.id !== 0) return this.topicIds.find(topic.id) ?? null;
+    if (++topic.hits < SEEN_BEFORE_ID) return null;
+    const id = this.topicIds.allot(topic);
+    if (id !== null) this.topics.pin(topic);
+    return id;
+  }
+
+  routeOf(topic: Topic<Route>): Route {
+    const route = topic.route;
+    if (route !== null) {
+      this.counters[C.routeHits]++;
+      return route;
+    }
+    this.counters[C.routeMisses]++;
+    const found = this.route(topic.text);
+    topic.route = found;
+    return found;
+  }
+
+  /** The routing decision: everybody who takes messages of `topic`, once each. */
+  route(topic: string): Route {
+    if (topic.startsWith(AGENT_PREFIX)) return routeTo(this.#port.locate(topic.slice(AGENT_PREFIX.length)));
+    if (topic.startsWith(REPLY_PREFIX)) return routeTo(this.#replyTaker(topic));
+    const found = this.#found;
+    found.length = 0;
+    this.trie.collect(topic, found);
+    const mark = ++this.#routeMark;
+    const sessions: Session[] = [];
+    const peers: Peer[] = [];
+    for (const taker of found) {
+      if (taker.routeMark === mark) continue;
+      taker.routeMark = mark;
+      if (taker instanceof Session) sessions.push(taker);
+      else peers.push(taker);
+    }
+    found.length = 0;
+    return new Route(sessions, peers);
+  }
+
+  /**
+   * Sends the frames `src[start, end)` along the route: `frames` messages of one topic, lane and sender. `stamp`: when they
+   * came to this node. `onward`: also to other workers, which is for the worker that they came to.
+   */
+  deliver(
+    route: Route,
+    topic: TopicId | null,
+    from: SenderId,
+    src: Uint8Array,
+    start: number,
+    end: number,
+    frames: number,
+    lane: number,
+    expires: boolean,
+    stamp: number,
+    onward: boolean,
+  ): void {
+    const sessions = route.sessions;
+    for (let i = 0; i < sessions.length; i++)
+      sessions[i].offer(lane, src, start, end, frames, expires, stamp, from, topic);
+    if (!onward) return;
+    const peers = route.peers;
+    for (let i = 0; i < peers.length; i++)
+      peers[i].forward(lane, src, start, end, frames, stamp, from, topic);
+  }
+
+  /** A slow taker asks that the agent with this number gets no more credit. */
+  hold(number: number): void {
+    this.counters[C.holdsTotal]++;
+    this.#setHold(number, true);
+  }
+
+  unhold(number: number): void {
+    this.#setHold(number, false);
+  }
+
+  #setHold(number: number, held: boolean): void {
+    const worker = workerOfSender(number);
+    if (worker !== this.settings.slot) {
+      this.#port.tellHold(worker, number, held);
+      return;
+    }
+    const session = this.#port.bearer(number);
+    if (session === null) return;
+    if (held) session.hold();
+    else session.unhold();
+  }
+
+  /** Now and then: takes from those that make no progress the right to stall others. */
+  checkPressure(): void {
+    for (const backlog of this.pressed) backlog.check(this.now);
+  }
+
+  cutOff(session: Session): void {
+    this.#port.cutOff(session);
+  }
+
+  linkStuck(peer: Peer): void {
+    this.counters[C.linkStalls]++;
+    peer.pressure.shed();
+  }
+
+  /** An error that was told to an agent. */
+  countError(code: ErrorCode): void {
+    this.counters[C.protocolErrors]++;
+    this.#telemetry.countError(code);
+  }
+
+  countOut(frames: number, bytes: number): void {
+    this.counters[C.deliveriesOut] += frames;
+    this.counters[C.deliveryBytesOut] += bytes;
+    this.counters[C.batchesOut]++;
+  }
+
+  countToLink(frames: number, bytes: number): void {
+    this.counters[C.linkFramesOut] += frames;
+    this.counters[C.linkBytesOut] += bytes;
+  }
+
+  /** `frames` messages of the topic of the frame at `bytes[start…]` are not delivered to somebody. */
+  dropped(bytes: Uint8Array, start: number, reason: Reason, frames: number): void {
+    if (reason === Reason.shed) this.counters[C.shedsCritical + (bytes[start + OFFSET_LANE] & 7)] += frames;
+    const topic = this.topicTextOf(bytes, start);
+    this.#ledger.count(topic === null ? '' : topicRoot(topic), reason, frames);
+  }
+
+  droppedChunk(chunk: Chunk, reason: Reason = Reason.shed): void {
+    for (let at = chunk.start; at < chunk.end; ) {
+      const type = chunk.bytes[at + OFFSET_TYPE];
+      if (type === FrameType.publish || type === FrameType.deliver) this.dropped(chunk.bytes, at, reason, 1);
+      at += readU32(chunk.bytes, at + OFFSET_TOTAL);
+    }
+    this.pool.give(chunk);
+  }
+
+  /** The topic of a frame, spelled out or by id; null when this worker does not know it (any more). */
+  topicTextOf(bytes: Uint8Array, start: number): string | null {
+    const length = bytes[start + OFFSET_TOPIC_LENGTH];
+    if (length !== 0) return decodeTopic(bytes, start + HEADER_SIZE, start + HEADER_SIZE + length);
+    return this.topicIds.find(readU32(bytes, start + OFFSET_TOPIC_ID))?.topic.text ?? null;
+  }
+
+  senderTextOf(bytes: Uint8Array, start: number): string | null {
+    return this.senders.find(readU24(bytes, start + OFFSET_SENDER))?.text ?? null;
+  }
+
+  /** `_reply.<node>.<sender number, base 36>.<what the caller likes>`: no interest needed, it says where to go. */
+  #replyTaker(topic: string): Taker | null {
+    const number = Number.parseInt(topic.split('.')[2] ?? '', 36);
+    if (!Number.isSafeInteger(number) || number <= 0) return null;
+    const worker = workerOfSender(number);
+    if (worker === this.settings.slot) return this.#port.bearer(number);
+    const peer = this.peers[worker] ?? null;
+    return peer?.up ? peer : null;
+  }
+}
+
+function routeTo(taker: Taker | null): Route {
+  if (taker === null) return new Route([], []);
+  return taker instanceof Session ? new Route([taker], []) : new Route([], [taker]);
+}

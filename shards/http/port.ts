@@ -1,0 +1,93 @@
+/** What the HTTP door needs of the shard behind it. */
+import type { IncomingHttpHeaders } from 'node:http';
+import type { PublicAgentRecord } from '../../lib/directory.js';
+import type { ErrorCode } from '../../lib/errors.js';
+import type { Encoding } from '../../lib/wire/frame.js';
+
+export interface PublishOptions {
+  /** 0 (critical) to 4 (background); normal when the request names none. */
+  readonly lane: number;
+  /** Time to live, 1 to 4,294,967,295 milliseconds; null = unlimited. */
+  readonly ttl: number | null;
+  /** Ordering key, 1 to 255 bytes of UTF-8; null = none. */
+  readonly key: string | null;
+}
+
+/** All conditions must hold; null asks nothing. */
+export interface AgentFilter {
+  readonly id: string | null;
+  readonly type: string | null;
+  readonly capability: string | null;
+  readonly online: boolean | null;
+}
+
+export interface AgentRecords {
+  readonly records: readonly PublicAgentRecord[];
+  /** Where to go on; null = that was all. */
+  readonly cursor: string | null;
+}
+
+export interface Readiness {
+  readonly ready: boolean;
+  /** Why not, one sentence each; empty when ready. */
+  readonly reasons: readonly string[];
+}
+
+export type StreamEvent = 'message' | 'gap' | 'goaway';
+
+/** The reading end of an event stream, bounded: at most 64 KiB and one event lie unsent in it. */
+export interface StreamSink {
+  /**
+   * Sends one event; `jsonText` is one JSON object. False when the stream is full or closed: nothing was taken, and
+   * the event is the caller's to keep or drop. Once there is room again, `onDrain` is called.
+   */
+  write(jsonText: string, event?: StreamEvent): boolean;
+  /** Set by the shard. Called after a refused write, when everything unsent has gone. It must not throw. */
+  onDrain: (() => void) | null;
+  /** The reader has gone, or `end()` was called. */
+  readonly closed: boolean;
+  /** Ends the response behind what was written. */
+  end(): void;
+}
+
+export interface StreamHandle {
+  /** The reader has gone: called exactly once, after which the sink takes nothing more. It must not throw. */
+  close(): void;
+}
+
+/** `Caller` is whatever `authorise` makes of the headers; the door only hands it back. */
+export interface HttpDoorPort<Caller = void> {
+  /** The largest body of a publish (bytes). */
+  readonly maxPayload: number;
+  /** Rejects with FlowbusError UNAUTHORIZED. Not asked for `/healthz` and `/readyz`. */
+  authorise(headers: IncomingHttpHeaders): Promise<Caller>;
+  /**
+   * Publishes live, at most once. `topic` is valid; JSON and text are checked. The payload may be kept. Anything but
+   * `ok` is answered with that code: OVERLOADED while publishers are held back.
+   */
+  publish(
+    caller: Caller,
+    topic: string,
+    payload: Uint8Array,
+    encoding: Encoding,
+    options: PublishOptions,
+  ): 'ok' | ErrorCode;
+  /**
+   * Subscribes the sink to the patterns: 1 to 64, valid, without repeats. May write to it before it resolves. Throws
+   * or rejects with a FlowbusError, such as FORBIDDEN_TOPIC or LIMIT_REACHED.
+   */
+  openStream(
+    caller: Caller,
+    patterns: readonly string[],
+    sink: StreamSink,
+  ): StreamHandle | Promise<StreamHandle>;
+  /** At most `limit` (1 to 500) records behind the cursor; null = from the first. */
+  agents(filter: AgentFilter, cursor: string | null, limit: number): AgentRecords | Promise<AgentRecords>;
+  ready(): Readiness;
+  /** The metrics page, see lib/telemetry/prometheus.ts. */
+  metrics(): Promise<{ readonly contentType: string; readonly body: string }>;
+  /** Once for each answer, when its status is sent: for the counters. */
+  answered(status: number): void;
+  /** Something that is no FlowbusError was thrown; the client gets status 500 and no details. For the log. */
+  failed(error: unknown): void;
+}

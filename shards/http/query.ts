@@ -1,0 +1,82 @@
+/** The query strings of the HTTP door. A parameter that is unknown is refused: a typing error must not widen a query. */
+import { FlowbusError } from '../../lib/errors.js';
+import { patternProblem } from '../../lib/topics/topic.js';
+import type { AgentFilter } from './port.js';
+
+/** Patterns of one event stream. */
+export const MAX_PATTERNS = 64;
+/** Records of one page. */
+export const MAX_RECORDS = 500;
+const DEFAULT_RECORDS = 100;
+
+const AGENT_PARAMETERS: ReadonlySet<string> = new Set([
+  'id',
+  'type',
+  'capability',
+  'online',
+  'cursor',
+  'limit',
+]);
+
+/** The patterns of an event stream, each once. Throws FlowbusError BAD_PATTERN, BAD_OPTION or LIMIT_REACHED. */
+export function patternsOf(query: URLSearchParams): string[] {
+  for (const name of query.keys()) {
+    if (name !== 'pattern') throw new FlowbusError('BAD_OPTION', `The parameter "${name}" is unknown.`);
+  }
+  const patterns = [...new Set(query.getAll('pattern'))];
+  if (patterns.length === 0) throw new FlowbusError('BAD_PATTERN', 'The parameter "pattern" is missing.');
+  if (patterns.length > MAX_PATTERNS) {
+    throw new FlowbusError('LIMIT_REACHED', `One stream can have ${MAX_PATTERNS} patterns at most.`);
+  }
+  for (const pattern of patterns) {
+    const problem = patternProblem(pattern);
+    if (problem !== null) throw new FlowbusError('BAD_PATTERN', `${problem}.`);
+  }
+  return patterns;
+}
+
+export interface AgentPageQuery {
+  readonly filter: AgentFilter;
+  readonly cursor: string | null;
+  readonly limit: number;
+}
+
+/** What `/v1/agents` is asked; an empty value asks nothing. Throws FlowbusError BAD_OPTION. */
+export function agentQueryOf(query: URLSearchParams): AgentPageQuery {
+  for (const name of query.keys()) {
+    if (!AGENT_PARAMETERS.has(name)) {
+      throw new FlowbusError('BAD_OPTION', `The parameter "${name}" is unknown.`);
+    }
+    if (query.getAll(name).length > 1) {
+      throw new FlowbusError('BAD_OPTION', `The parameter "${name}" may stand once.`);
+    }
+  }
+  const text = (name: string): string | null => query.get(name) || null;
+  return {
+    filter: {
+      id: text('id'),
+      type: text('type'),
+      capability: text('capability'),
+      online: onlineOf(text('online')),
+    },
+    cursor: text('cursor'),
+    limit: limitOf(text('limit')),
+  };
+}
+
+function onlineOf(text: string | null): boolean | null {
+  if (text === null) return null;
+  if (text !== 'true' && text !== 'false') {
+    throw new FlowbusError('BAD_OPTION', 'The parameter "online" must be true or false.');
+  }
+  return text === 'true';
+}
+
+function limitOf(text: string | null): number {
+  if (text === null) return DEFAULT_RECORDS;
+  const limit = /^\d{1,4}$/.test(text) ? Number(text) : 0;
+  if (limit < 1 || limit > MAX_RECORDS) {
+    throw new FlowbusError('BAD_OPTION', `The parameter "limit" must be 1 to ${MAX_RECORDS}.`);
+  }
+  return limit;
+}

@@ -1,0 +1,109 @@
+/**
+ * The HTTP server of a shard. It does not listen: the primary hands it connections, which the shard emits as
+ * `connection`. Node enforces headersTimeout and requestTimeout only on servers that listen, so the bound on idle
+ * and dripping connections is here.
+ */
+import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+
+/** Of one request (bytes); the primary reads as much while it waits for the first one. */
+const MAX_HEADER = 8 * 1024;
+/** Milliseconds without a byte in either direction. Event streams send a comment more often than that. */
+const SILENCE = 30_000;
+/** What clients are told: less than IDLE, so that they let go first and no request meets a closing socket. */
+const KEEP_ALIVE = 25_000;
+/** Milliseconds from one answer, or from the hand-over, until the next request's headers are complete. */
+const IDLE = 30_000;
+
+export interface HttpServerOptions {
+  /** Until the first request must be complete (milliseconds); default: as `idle`. */
+  first?: number;
+  /** Until the next request must be complete (milliseconds); default 30,000. */
+  idle?: number;
+}
+
+interface Connection {
+  requests: number;
+  idleSince: number;
+  /** How long it may be idle now (ms). */
+  limit: number;
+  readonly onClose: () => void;
+}
+
+/** As many connections as the primary hands over; each leaves when it closes or becomes a WebSocket. */
+class IdleWatch {
+  readonly #connections = new Map<Duplex, Connection>();
+  readonly #first: number;
+  readonly #idle: number;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(first: number, idle: number) {
+    this.#first = first;
+    this.#idle = idle;
+  }
+
+  add(socket: Socket): void {
+    const onClose = (): void => this.remove(socket);
+    this.#connections.set(socket, { requests: 0, idleSince: performance.now(), limit: this.#first, onClose });
+    socket.once('close', onClose);
+    this.#timer ??= setInterval(() => this.#sweep(), Math.min(this.#first, this.#idle) / 4).unref();
+  }
+
+  remove(socket: Duplex): void {
+    const connection = this.#connections.get(socket);
+    if (connection === undefined) return;
+    // A WebSocket may live long; it shall not keep what its upgrade needed.
+    socket.off('close', connection.onClose);
+    this.#connections.delete(socket);
+    if (this.#connections.size > 0 || this.#timer === null) return;
+    clearInterval(this.#timer);
+    this.#timer = null;
+  }
+
+  begin(socket: Duplex): void {
+    const connection = this.#connections.get(socket);
+    if (connection !== undefined) connection.requests++;
+  }
+
+  end(socket: Duplex): void {
+    const connection = this.#connections.get(socket);
+    if (connection === undefined) return;
+    connection.requests--;
+    connection.idleSince = performance.now();
+    connection.limit = this.#idle;
+  }
+
+  #sweep(): void {
+    const now = performance.now();
+    for (const [socket, { requests, idleSince, limit }] of this.#connections) {
+      if (requests === 0 && now - idleSince > limit) socket.destroy();
+    }
+  }
+}
+
+/**
+ * A server for the door's listener. `upgrade` gets every connection that asks to become a WebSocket; from then on it
+ * is bounded by its taker, not here.
+ */
+export function createHttpServer(
+  listener: RequestListener,
+  upgrade: (req: IncomingMessage, socket: Duplex, head: Buffer) => void,
+  { idle = IDLE, first = idle }: HttpServerOptions = {},
+): Server {
+  const watch = new IdleWatch(first, idle);
+  const server = createServer({ maxHeaderSize: MAX_HEADER, keepAliveTimeout: KEEP_ALIVE });
+  server.timeout = SILENCE;
+  server.on('connection', (socket) => watch.add(socket));
+  server.on('request', (req, res) => {
+    const { socket } = req;
+    watch.begin(socket);
+    res.once('close', () => watch.end(socket));
+    listener(req, res);
+  });
+  server.on('upgrade', (req, socket, head) => {
+    watch.remove(socket);
+    upgrade(req, socket, head);
+  });
+  return server;
+}

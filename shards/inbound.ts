@@ -1,0 +1,250 @@
+/** What comes in over the links: messages for sessions here, and what the other workers have to say. */
+import type { AgentRecord } from '../lib/directory.js';
+import { type LinkReader, RecordKind } from '../lib/links.js';
+import { C } from '../lib/telemetry/counters.js';
+import { Reason } from '../lib/telemetry/ledger.js';
+import { decodeTopic, REPLY_PREFIX } from '../lib/topics/topic.js';
+import { BatchReader, Step } from '../lib/wire/batch.js';
+import { Flag, FrameType } from '../lib/wire/frame.js';
+import type { Exchange } from './exchange.js';
+import type { Interest } from './interest.js';
+import type { Peer } from './peer.js';
+import type { SenderId } from './sender-ids.js';
+import type { Sessions } from './sessions.js';
+import { decodeTalk, encodeTalk, type Reset, type Talk } from './talk.js';
+import type { TopicId } from './topic-ids.js';
+
+export class Inbound implements LinkReader {
+  readonly #exchange: Exchange;
+  readonly #interest: Interest;
+  readonly #sessions: Sessions;
+  readonly #incarnation: number;
+  readonly #reader: BatchReader;
+  /** Per peer and path: the peer has noticed this incarnation, so what comes is for it. */
+  readonly #live: boolean[];
+  /** Per peer: the incarnation whose reset came on the urgent path, and the one whose came on the bulk path before that. */
+  readonly #greeted: number[];
+  readonly #early: number[];
+  readonly #onUp: (peer: Peer) => void;
+  /** When messages were last read (monotonic ms). */
+  lastFrames: number;
+
+  constructor(
+    exchange: Exchange,
+    interest: Interest,
+    sessions: Sessions,
+    incarnation: number,
+    onUp: (peer: Peer) => void,
+  ) {
+    this.#exchange = exchange;
+    this.#interest = interest;
+    this.#sessions = sessions;
+    this.#incarnation = incarnation;
+    this.#reader = new BatchReader();
+    this.#live = [];
+    this.#greeted = [];
+    this.#early = [];
+    this.#onUp = onUp;
+    this.lastFrames = 0;
+  }
+
+  /** Says to a peer, first on both paths, that this incarnation begins with nothing. */
+  greet(peer: Peer): void {
+    const bytes = encodeTalk({ incarnation: this.#incarnation, answer: false });
+    peer.reset(true, bytes);
+    peer.reset(false, bytes);
+  }
+
+  onRecord(
+    from: number,
+    urgent: boolean,
+    kind: RecordKind,
+    stamp: number,
+    src: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    const peer = this.#exchange.peers[from];
+    if (peer == null) return;
+    this.#exchange.tick();
+    if (kind === RecordKind.frames) this.#frames(peer, urgent, stamp, src, start, end);
+    else if (kind === RecordKind.control) this.#talk(peer, decodeTalk<Talk>(src, start, end));
+    else this.#reset(peer, urgent, decodeTalk<Reset>(src, start, end));
+  }
+
+  onBatchEnd(): void {
+    this.#exchange.retry();
+    this.#exchange.endTurn();
+  }
+
+  /** The process of worker `slot` with this incarnation has ended; what it left in its rings was read. */
+  peerDown(peer: Peer, incarnation: number): void {
+    // A successor may have been heard already.
+    if (incarnation < peer.incarnation) return;
+    this.#forget(peer);
+    peer.lost();
+    this.#sessions.peerLost(peer.slot);
+  }
+
+  #frames(peer: Peer, urgent: boolean, stamp: number, src: Uint8Array, start: number, end: number): void {
+    const exchange = this.#exchange;
+    const reader = this.#reader;
+    const live = this.#live[peer.slot * 2 + (urgent ? 0 : 1)] === true;
+    reader.open(src, start, end, end - start);
+    exchange.counters[C.linkBytesIn] += end - start;
+    this.lastFrames = exchange.now;
+    // One record holds frames of one topic, lane and sender, or one announcement.
+    let first = -1;
+    let frames = 0;
+    for (let step = reader.next(); step !== Step.end; step = reader.next()) {
+      if (step !== Step.frame) {
+        exchange.counters[C.protocolErrors]++;
+        break;
+      }
+      if (reader.type === FrameType.topic) this.#learnTopic(peer, reader);
+      else if (reader.type === FrameType.sender) this.#learnSender(peer, reader);
+      else if (reader.type === FrameType.publish) {
+        if (first < 0) first = reader.start;
+        frames++;
+      }
+    }
+    if (first < 0) return;
+    exchange.counters[C.linkFramesIn] += frames;
+    if (live) this.#deliver(peer, stamp, src, first, end, frames);
+    else exchange.dropped(src, first, Reason.shardDown, frames);
+  }
+
+  #deliver(peer: Peer, stamp: number, src: Uint8Array, start: number, end: number, frames: number): void {
+    const exchange = this.#exchange;
+    const reader = this.#reader;
+    reader.open(src, start, end, end - start);
+    reader.next();
+    const sender = this.#senderOf(peer, reader.sender);
+    let id: TopicId | null = null;
+    let route = null;
+    if (reader.topicId !== 0) {
+      id = exchange.topicIds.find(reader.topicId) ?? null;
+      if (id !== null) route = exchange.routeOf(id.topic);
+    } else {
+      const text = decodeTopic(src, reader.topicStart, reader.extensionsStart);
+      const topic = text === null || text.startsWith(REPLY_PREFIX) ? null : exchange.topic(text);
+      if (topic !== null) route = exchange.routeOf(topic);
+      else if (text !== null) route = exchange.route(text);
+    }
+    if (route === null || sender === undefined) {
+      exchange.dropped(src, start, Reason.invalid, frames);
+      return;
+    }
+    exchange.deliver(
+      route,
+      id,
+      sender,
+      src,
+      start,
+      end,
+      frames,
+      reader.lane,
+      (reader.flags & Flag.expires) !== 0,
+      stamp,
+      false,
+    );
+  }
+
+  #senderOf(peer: Peer, number: number): SenderId | undefined {
+    const sender = this.#exchange.senders.find(number);
+    return sender === undefined || number === 0 || this.#exchange.senders.belongs(number, peer.slot)
+      ? sender
+      : undefined;
+  }
+
+  #learnTopic(peer: Peer, reader: BatchReader): void {
+    const exchange = this.#exchange;
+    const text = decodeTopic(reader.bytes, reader.topicStart, reader.extensionsStart);
+    if (text === null || !exchange.topicIds.belongs(reader.topicId, peer.slot)) return;
+    if (exchange.topicIds.find(reader.topicId)?.topic.text === text) return;
+    const topic = exchange.topic(text);
+    if (topic === null) return;
+    exchange.topics.pin(topic);
+    exchange.topicIds.learn(reader.topicId, topic);
+  }
+
+  #learnSender(peer: Peer, reader: BatchReader): void {
+    if (!this.#exchange.senders.belongs(reader.sender, peer.slot)) return;
+    const text = decodeTopic(reader.bytes, reader.payloadStart, reader.end);
+    if (text !== null) this.#exchange.senders.learn(reader.sender, text);
+  }
+
+  #talk(peer: Peer, talk: Talk): void {
+    switch (talk.t) {
+      case 'interest':
+        this.#interest.heard(peer, talk.add, talk.remove);
+        break;
+      case 'agent':
+        this.#sessions.heard(talk.record as AgentRecord);
+        break;
+      case 'synced':
+        peer.up = true;
+        this.#onUp(peer);
+        break;
+      case 'barrier':
+        peer.tell(encodeTalk({ t: 'applied', n: talk.n }));
+        break;
+      case 'applied':
+        this.#interest.applied(talk.n, peer.slot);
+        break;
+      case 'hold':
+        peer.holding.set(talk.sender, (peer.holding.get(talk.sender) ?? 0) + 1);
+        this.#exchange.hold(talk.sender);
+        break;
+      case 'release': {
+        const times = peer.holding.get(talk.sender) ?? 0;
+        if (times === 0) break;
+        if (times === 1) peer.holding.delete(talk.sender);
+        else peer.holding.set(talk.sender, times - 1);
+        this.#exchange.unhold(talk.sender);
+        break;
+      }
+    }
+  }
+
+  #reset(peer: Peer, urgent: boolean, { incarnation, answer }: Reset): void {
+    const { slot } = peer;
+    if (answer) this.#noticed(peer, urgent, incarnation);
+    else if (urgent) {
+      // It begins with nothing: what we know of it, and what we believe it to know, is of its predecessor.
+      this.#forget(peer);
+      peer.lost();
+      this.#sessions.peerLost(slot);
+      this.#greeted[slot] = incarnation;
+      this.#welcome(peer, true, incarnation);
+      if (this.#early[slot] === incarnation) this.#welcome(peer, false, incarnation);
+    } else if (this.#greeted[slot] === incarnation) this.#welcome(peer, false, incarnation);
+    // The paths have no mutual order, and the answer must not be among what the urgent reset makes us forget.
+    else this.#early[slot] = incarnation;
+  }
+
+  #welcome(peer: Peer, urgent: boolean, incarnation: number): void {
+    peer.forgetKnown(urgent);
+    peer.reset(urgent, encodeTalk({ incarnation: this.#incarnation, answer: true }));
+    this.#noticed(peer, urgent, incarnation);
+  }
+
+  #noticed(peer: Peer, urgent: boolean, incarnation: number): void {
+    peer.incarnation = incarnation;
+    this.#live[peer.slot * 2 + (urgent ? 0 : 1)] = true;
+    if (urgent) this.#sync(peer);
+  }
+
+  #sync(peer: Peer): void {
+    peer.listening = true;
+    this.#interest.sync(peer);
+    this.#sessions.sync((bytes) => peer.tell(bytes));
+    peer.tell(encodeTalk({ t: 'synced' }));
+  }
+
+  #forget(peer: Peer): void {
+    this.#interest.forget(peer);
+    this.#live[peer.slot * 2] = false;
+    this.#live[peer.slot * 2 + 1] = false;
+  }
+}

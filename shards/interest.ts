@@ -1,0 +1,156 @@
+/**
+ * Who subscribed to what: sessions here, with reference counts per pattern, and through them other workers, which
+ * hear of a pattern's first and last subscriber only.
+ */
+import type { Exchange } from './exchange.js';
+import type { Peer } from './peer.js';
+import type { Session } from './session.js';
+import { encodeTalk, PATTERNS_PER_TALK, type Talk } from './talk.js';
+
+interface Barrier {
+  readonly waiting: Set<number>;
+  readonly done: Promise<void>;
+  readonly resolve: () => void;
+}
+
+export class Interest {
+  readonly #exchange: Exchange;
+  /** Subscribers here per pattern. Bounded by what each session may subscribe to. */
+  readonly #counts: Map<string, number>;
+  readonly #barriers: Map<number, Barrier>;
+  #lastBarrier: number;
+  /** The barrier that this turn's changes wait for; told to the peers when the turn ends. */
+  #next: Barrier | null;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange;
+    this.#counts = new Map();
+    this.#barriers = new Map();
+    this.#lastBarrier = 0;
+    this.#next = null;
+  }
+
+  get patterns(): number {
+    return this.#counts.size;
+  }
+
+  /** Patterns are valid, and few enough; those the session has already are passed over. */
+  subscribe(session: Session, patterns: readonly string[]): void {
+    const first: string[] = [];
+    for (const pattern of patterns) {
+      if (session.patterns.has(pattern)) continue;
+      session.patterns.add(pattern);
+      this.#exchange.trie.add(pattern, session);
+      this.#exchange.topics.invalidate(pattern);
+      const count = this.#counts.get(pattern) ?? 0;
+      this.#counts.set(pattern, count + 1);
+      if (count === 0) first.push(pattern);
+    }
+    if (first.length > 0) this.#tellAll(first, []);
+  }
+
+  unsubscribe(session: Session, patterns: Iterable<string>): void {
+    const last: string[] = [];
+    for (const pattern of [...patterns]) {
+      if (!session.patterns.delete(pattern)) continue;
+      this.#exchange.trie.remove(pattern, session);
+      this.#exchange.topics.invalidate(pattern);
+      const count = this.#counts.get(pattern)!;
+      if (count > 1) this.#counts.set(pattern, count - 1);
+      else {
+        this.#counts.delete(pattern);
+        last.push(pattern);
+      }
+    }
+    if (last.length > 0) this.#tellAll([], last);
+  }
+
+  /** What a peer said of its own subscribers. */
+  heard(peer: Peer, add: readonly string[], remove: readonly string[]): void {
+    for (const pattern of add) {
+      if (peer.interest.has(pattern)) continue;
+      peer.interest.add(pattern);
+      this.#exchange.trie.add(pattern, peer);
+      this.#exchange.topics.invalidate(pattern);
+    }
+    for (const pattern of remove) {
+      if (!peer.interest.delete(pattern)) continue;
+      this.#exchange.trie.remove(pattern, peer);
+      this.#exchange.topics.invalidate(pattern);
+    }
+  }
+
+  /** A peer is gone, or starts anew. */
+  forget(peer: Peer): void {
+    this.heard(peer, [], [...peer.interest]);
+    for (const [n, barrier] of this.#barriers) this.#passed(n, barrier, peer.slot);
+  }
+
+  /** Tells one peer everything. */
+  sync(peer: Peer): void {
+    for (const talk of interestTalk([...this.#counts.keys()], [])) peer.tell(encodeTalk(talk));
+  }
+
+  /** Resolves when every live peer has applied all that was told so far. */
+  settled(): Promise<void> {
+    const peers = this.#exchange.peers.filter((peer) => peer?.up);
+    if (peers.length === 0) return DONE;
+    if (this.#next !== null) return this.#next.done;
+    let resolve = noop;
+    const done = new Promise<void>((r) => {
+      resolve = r;
+    });
+    const barrier: Barrier = { waiting: new Set(), done, resolve };
+    this.#next = barrier;
+    // Everything else that this turn tells goes ahead of it.
+    queueMicrotask(() => this.#raise(barrier));
+    return done;
+  }
+
+  /** A peer has applied all that came before barrier `n`. */
+  applied(n: number, slot: number): void {
+    const barrier = this.#barriers.get(n);
+    if (barrier !== undefined) this.#passed(n, barrier, slot);
+  }
+
+  #raise(barrier: Barrier): void {
+    this.#next = null;
+    const n = ++this.#lastBarrier;
+    const talk = encodeTalk({ t: 'barrier', n });
+    for (const peer of this.#exchange.peers) {
+      if (!peer?.up) continue;
+      barrier.waiting.add(peer.slot);
+      peer.tell(talk);
+    }
+    if (barrier.waiting.size === 0) barrier.resolve();
+    else this.#barriers.set(n, barrier);
+    this.#exchange.tick();
+  }
+
+  #passed(n: number, barrier: Barrier, slot: number): void {
+    if (!barrier.waiting.delete(slot) || barrier.waiting.size > 0) return;
+    this.#barriers.delete(n);
+    barrier.resolve();
+  }
+
+  #tellAll(add: string[], remove: string[]): void {
+    for (const talk of interestTalk(add, remove)) {
+      const bytes = encodeTalk(talk);
+      for (const peer of this.#exchange.peers) peer?.tell(bytes);
+    }
+    this.#exchange.tick();
+  }
+}
+
+function* interestTalk(add: string[], remove: string[]): Generator<Talk> {
+  for (let i = 0; i < Math.max(add.length, remove.length); i += PATTERNS_PER_TALK) {
+    yield {
+      t: 'interest',
+      add: add.slice(i, i + PATTERNS_PER_TALK),
+      remove: remove.slice(i, i + PATTERNS_PER_TALK),
+    };
+  }
+}
+
+const DONE = Promise.resolve();
+function noop(): void {}

@@ -1,0 +1,224 @@
+/** Another worker of this node as this shard sees it: the link to it, what it knows, and what it has interest in. */
+import { type LinkOut, RecordKind } from '../lib/links.js';
+import { Bits } from '../lib/queues/bits.js';
+import { Pressure, PressureState } from '../lib/queues/pressure.js';
+import { Reason } from '../lib/telemetry/ledger.js';
+import { FIRST_BULK_LANE } from '../lib/wire/frame.js';
+import type { Exchange } from './exchange.js';
+import type { SenderId } from './sender-ids.js';
+import type { TopicId } from './topic-ids.js';
+
+/** Bytes that may wait for a full ring before the shard sheds, and the most that its workers' own talk may take. */
+const BACKLOG = 16 * 1024 * 1024;
+const MAX_TALK = 64 * 1024 * 1024;
+
+interface Waiting {
+  kind: RecordKind;
+  stamp: number;
+  bytes: Uint8Array;
+  frames: number;
+}
+
+/** One of the two ordered paths of the link, and what has not fitted into it yet. */
+class Path {
+  readonly urgent: boolean;
+  readonly knownTopics: Bits;
+  readonly knownSenders: Bits;
+  readonly waiting: Waiting[];
+  waitingHead: number;
+
+  constructor(urgent: boolean) {
+    this.urgent = urgent;
+    this.knownTopics = new Bits();
+    this.knownSenders = new Bits();
+    this.waiting = [];
+    this.waitingHead = 0;
+  }
+}
+
+export class Peer {
+  readonly slot: number;
+  readonly interest: Set<string>;
+  readonly pressure: Pressure;
+  /** Incarnation whose talk was last heard; 0 before that. */
+  incarnation: number;
+  /** It began with empty tables, or said that it has: what is told from now on reaches it. */
+  listening: boolean;
+  /** It has told all its interest and agents: it can be routed to, and answers barriers. */
+  up: boolean;
+  dirty: boolean;
+  backlog: number;
+  /** Senders of this shard that it holds back, with how often. */
+  readonly holding: Map<number, number>;
+  /** Mark of the last route that it was put into. */
+  routeMark: number;
+  readonly #out: LinkOut;
+  readonly #paths: [Path, Path];
+  readonly #exchange: Exchange;
+  #feeders: Set<number>;
+
+  constructor(exchange: Exchange, slot: number, out: LinkOut) {
+    this.#exchange = exchange;
+    this.slot = slot;
+    this.interest = new Set();
+    this.pressure = new Pressure(BACKLOG, exchange.settings.stallLimit);
+    this.incarnation = 0;
+    this.listening = false;
+    this.up = false;
+    this.dirty = false;
+    this.backlog = 0;
+    this.holding = new Map();
+    this.routeMark = 0;
+    this.#out = out;
+    this.#paths = [new Path(true), new Path(false)];
+    this.#feeders = new Set();
+  }
+
+  /** Sends messages: the frames `src[start, end)`, all of one lane, topic and sender. */
+  forward(
+    lane: number,
+    src: Uint8Array,
+    start: number,
+    end: number,
+    frames: number,
+    stamp: number,
+    from: SenderId,
+    topic: TopicId | null,
+  ): void {
+    if (
+      this.pressure.state === PressureState.shedding &&
+      this.backlog + (end - start) > this.pressure.shedAt
+    ) {
+      this.#exchange.dropped(src, start, Reason.linkFull, frames);
+      return;
+    }
+    const path = this.#paths[lane < FIRST_BULK_LANE ? 0 : 1];
+    if (topic !== null && !path.knownTopics.has(topic.index)) {
+      path.knownTopics.add(topic.index);
+      this.#write(path, RecordKind.frames, stamp, topic.announcement, 0, topic.announcement.length, 0);
+    }
+    if (!path.knownSenders.has(from.index)) {
+      path.knownSenders.add(from.index);
+      this.#write(path, RecordKind.frames, stamp, from.announcement, 0, from.announcement.length, 0);
+    }
+    this.#write(path, RecordKind.frames, stamp, src, start, end, frames);
+    if (this.backlog < this.pressure.high) return;
+    if (this.pressure.filled(this.backlog, this.#exchange.now)) this.#exchange.pressed.add(this);
+    if (this.pressure.state !== PressureState.pressed || from.number === 0 || this.#feeders.has(from.number))
+      return;
+    this.#feeders.add(from.number);
+    this.#exchange.hold(from.number);
+  }
+
+  /** One message of the workers' own talk; never dropped while the peer lives. */
+  tell(bytes: Uint8Array): void {
+    if (this.listening) this.#write(this.#paths[0], RecordKind.control, 0, bytes, 0, bytes.length, 0);
+  }
+
+  /** Says on one path where a new incarnation begins, or that one was noticed. */
+  reset(urgent: boolean, bytes: Uint8Array): void {
+    this.#write(this.#paths[urgent ? 0 : 1], RecordKind.reset, 0, bytes, 0, bytes.length, 0);
+  }
+
+  forgetKnown(urgent: boolean): void {
+    const path = this.#paths[urgent ? 0 : 1];
+    path.knownTopics.clear();
+    path.knownSenders.clear();
+  }
+
+  forgetSenders(): void {
+    for (const path of this.#paths) path.knownSenders.clear();
+  }
+
+  /** Asks to be flushed at the end of this turn. */
+  touch(): void {
+    if (this.dirty) return;
+    this.dirty = true;
+    this.#exchange.dirtyPeers.push(this);
+  }
+
+  /** Once a turn: what waited goes first, then the peer is woken. */
+  flush(now: number): void {
+    this.dirty = false;
+    if (this.backlog !== 0) {
+      const before = this.backlog;
+      for (const path of this.#paths) this.#retry(path);
+      if (this.backlog !== before && this.pressure.drained(this.backlog, now)) this.release();
+    }
+    this.#out.flush();
+  }
+
+  check(now: number): void {
+    if (this.pressure.check(now)) this.release();
+  }
+
+  release(): void {
+    this.#exchange.pressed.delete(this);
+    const feeders = this.#feeders;
+    this.#feeders = new Set();
+    for (const number of feeders) this.#exchange.unhold(number);
+  }
+
+  /** Its process is gone: what waited for it is lost, and counted. */
+  lost(): void {
+    this.up = false;
+    this.listening = false;
+    for (const path of this.#paths) {
+      for (let i = path.waitingHead; i < path.waiting.length; i++) {
+        const record = path.waiting[i];
+        if (record.frames > 0) this.#exchange.dropped(record.bytes, 0, Reason.shardDown, record.frames);
+      }
+      path.waiting.length = 0;
+      path.waitingHead = 0;
+      path.knownTopics.clear();
+      path.knownSenders.clear();
+    }
+    this.backlog = 0;
+    if (this.pressure.drained(0, this.#exchange.now)) this.release();
+    for (const [number, times] of this.holding) {
+      for (let i = 0; i < times; i++) this.#exchange.unhold(number);
+    }
+    this.holding.clear();
+  }
+
+  #write(
+    path: Path,
+    kind: RecordKind,
+    stamp: number,
+    src: Uint8Array,
+    start: number,
+    end: number,
+    frames: number,
+  ): void {
+    this.touch();
+    if (path.waiting.length === 0 && this.#out.write(path.urgent, kind, stamp, src, start, end)) {
+      this.#exchange.countToLink(frames, end - start);
+      return;
+    }
+    if (this.backlog > MAX_TALK) {
+      this.#exchange.linkStuck(this);
+      return;
+    }
+    path.waiting.push({ kind, stamp, bytes: src.slice(start, end), frames });
+    this.backlog += end - start;
+  }
+
+  #retry(path: Path): void {
+    const waiting = path.waiting;
+    let i = path.waitingHead;
+    for (; i < waiting.length; i++) {
+      const { kind, stamp, bytes, frames } = waiting[i];
+      if (!this.#out.write(path.urgent, kind, stamp, bytes, 0, bytes.length)) break;
+      this.backlog -= bytes.length;
+      this.#exchange.countToLink(frames, bytes.length);
+    }
+    path.waitingHead = i;
+    if (i === waiting.length) {
+      waiting.length = 0;
+      path.waitingHead = 0;
+    } else if (i > 1024) {
+      waiting.splice(0, i);
+      path.waitingHead = 0;
+    }
+  }
+}

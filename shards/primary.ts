@@ -1,0 +1,251 @@
+/** The primary of a node: starts it, watches it, ends it. It serves no message. */
+import { randomBytes } from 'node:crypto';
+import { isIPv6 } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
+import type { BrokerConfig } from '../lib/config/index.js';
+import { ACCEPTOR_LIMITS, Acceptor, type AcceptorLimits } from './acceptor.js';
+import type { Arrival } from './arrival.js';
+import { type Ground, prepareGround, type SharedMemory } from './ground.js';
+import { Placement } from './placement.js';
+import { type NodeLog, SUPERVISOR_TIMING, Supervisor, type SupervisorTiming } from './supervisor.js';
+import type { BootData, LinkKind } from './worker-protocol.js';
+
+export interface StartOptions {
+  /**
+   * This process is a primary and nothing else: its young generation may stay small. V8 would let it grow with every burst
+   * of connections, by up to 48 MiB that nobody needs again. Default: false.
+   */
+  dedicated?: boolean;
+  /** Drain at SIGTERM and SIGINT, and end at once at the second. Default: false. */
+  signals?: boolean;
+  /** The worker's program. Default: the shard worker beside this file. */
+  exec?: string;
+  /**
+   * Who accepts connections. Default: the primary, which places each by its agentId; where Node does not let it
+   * stop a socket for the hand-over, `self`: cluster's round robin.
+   */
+  accept?: BootData['accept'];
+  timing?: Partial<SupervisorTiming>;
+  limits?: Partial<AcceptorLimits>;
+  /** Default: this machine's. */
+  sharedMemory?: SharedMemory;
+}
+
+export interface ShardProcessInfo {
+  slot: number;
+  incarnation: number;
+  pid: number | undefined;
+  live: boolean;
+  connections: number;
+}
+
+export interface RunningNode {
+  /** Where it listens; the real port also when 0 was asked for. */
+  readonly address: { readonly host: string; readonly port: number };
+  /** For clients on this machine. */
+  readonly url: string;
+  readonly shards: number;
+  readonly linkKind: LinkKind;
+  /** Resolves when everything has ended, with the exit code: 0, or 1 when a shard had to be killed or crashed meanwhile. */
+  readonly closed: Promise<number>;
+  /** Ends it: agents get a goaway, shards drain for at most `drainTimeout`. Resolves as `closed` does. May be repeated. */
+  stop(): Promise<void>;
+  /** Ends it at once, without a drain. */
+  kill(): Promise<void>;
+  /** The processes of the shards right now. */
+  processes(): ShardProcessInfo[];
+}
+
+const DEFAULT_EXEC = fileURLToPath(new URL('./worker.js', import.meta.url));
+
+function urlOf(host: string, port: number): string {
+  if (host === '0.0.0.0') return `ws://127.0.0.1:${port}`;
+  if (host === '::') return `ws://[::1]:${port}`;
+  return `ws://${isIPv6(host) ? `[${host}]` : host}:${port}`;
+}
+
+class Primary implements RunningNode {
+  readonly shards: number;
+  readonly closed: Promise<number>;
+  readonly #config: BrokerConfig;
+  readonly #log: NodeLog;
+  readonly #options: StartOptions;
+  readonly #instance: string;
+  readonly #supervisor: Supervisor;
+  readonly #acceptor: Acceptor;
+  readonly #onExit: () => void;
+  readonly #onSignal: (signal: NodeJS.Signals) => void;
+  #accept: BootData['accept'];
+  #address: { host: string; port: number };
+  #ground: Ground | null;
+  #stopping: boolean;
+  #killing: boolean;
+  #resolveClosed: (code: number) => void;
+
+  constructor(config: BrokerConfig, log: NodeLog, options: StartOptions) {
+    this.shards = config.shards;
+    this.#config = config;
+    this.#log = log;
+    this.#options = options;
+    this.#instance = randomBytes(6).toString('hex');
+    this.#accept = options.accept ?? 'primary';
+    this.#address = { host: config.host, port: config.port };
+    this.#ground = null;
+    this.#stopping = false;
+    this.#killing = false;
+    this.#resolveClosed = () => {};
+    this.closed = new Promise((resolve) => {
+      this.#resolveClosed = resolve;
+    });
+    this.#supervisor = new Supervisor({
+      slots: config.shards,
+      exec: options.exec ?? DEFAULT_EXEC,
+      timing: { ...SUPERVISOR_TIMING, ...options.timing },
+      log,
+      boot: (slot, incarnation, epochs) => this.#boot(slot, incarnation, epochs),
+      listener: {
+        onLive: () => this.#acceptor.onLive(),
+        onReturned: (arrivals: Arrival[]) => this.#acceptor.onReturned(arrivals),
+      },
+    });
+    this.#acceptor = new Acceptor({
+      upgradeTimeout: config.upgradeTimeout,
+      maxConnections: config.maxConnections,
+      limits: { ...ACCEPTOR_LIMITS, ...options.limits },
+      placement: new Placement(config.shards, {
+        isLive: (slot) => this.#supervisor.live(slot) !== null,
+        connections: (slot) => this.#supervisor.live(slot)?.connections ?? 0,
+      }),
+      supervisor: this.#supervisor,
+      log,
+    });
+    this.#onExit = () => this.#ground?.remove();
+    this.#onSignal = (signal) => {
+      if (this.#stopping) {
+        log.warn({ signal }, `${signal} again: ending at once`);
+        void this.kill();
+      } else {
+        log.info({ signal }, `${signal}: draining, for at most ${config.drainTimeout} ms`);
+        void this.stop();
+      }
+    };
+  }
+
+  get address(): { host: string; port: number } {
+    return this.#address;
+  }
+
+  get url(): string {
+    return urlOf(this.#address.host, this.#address.port);
+  }
+
+  get linkKind(): LinkKind {
+    return this.#ground?.linkKind ?? 'unix-socket';
+  }
+
+  processes(): ShardProcessInfo[] {
+    return this.#supervisor.processes().map(({ slot, incarnation, pid, live, connections }) => ({
+      slot,
+      incarnation,
+      pid,
+      live,
+      connections,
+    }));
+  }
+
+  /** On failure nothing is left behind. */
+  async start(): Promise<void> {
+    process.on('exit', this.#onExit);
+    if (this.#options.signals) {
+      process.on('SIGTERM', this.#onSignal);
+      process.on('SIGINT', this.#onSignal);
+    }
+    try {
+      await this.#listen();
+      this.#ground = await prepareGround(this.#config, this.#instance, this.#log, this.#options.sharedMemory);
+      await this.#supervisor.start();
+    } catch (error) {
+      await this.kill();
+      throw error;
+    }
+    this.#acceptor.open();
+    this.#log.info(
+      { url: this.url, shards: this.shards, links: this.linkKind, accept: this.#accept },
+      `listening on ${this.url}`,
+    );
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#stopping) {
+      this.#stopping = true;
+      await this.#acceptor.close();
+      const clean = await this.#supervisor.drain(this.#config.drainTimeout);
+      this.#finish(clean ? 0 : 1);
+    }
+    await this.closed;
+  }
+
+  async kill(): Promise<void> {
+    this.#stopping = true;
+    if (!this.#killing) {
+      this.#killing = true;
+      await this.#acceptor.close();
+      await this.#supervisor.kill('killed with the node');
+      this.#finish(1);
+    }
+    await this.closed;
+  }
+
+  /** Accepting begins before the fork, so that a port in use is known first; connections wait for the shards. */
+  async #listen(): Promise<void> {
+    const { host, port } = this.#config;
+    const bound = await this.#acceptor.listen(host, port);
+    this.#address = { host: bound.host, port: bound.port };
+    if (!bound.canHandOver) this.#accept = 'self';
+    if (this.#accept === 'self') await this.#acceptor.close();
+  }
+
+  #boot(slot: number, incarnation: number, epochs: number[]): BootData {
+    const ground = this.#ground as Ground;
+    return {
+      slot,
+      workers: this.shards,
+      incarnation,
+      node: this.#config.node,
+      instance: this.#instance,
+      linkKind: ground.linkKind,
+      segmentPath: ground.segmentPath,
+      counterFile: ground.counterFile,
+      socketsDir: ground.socketsDir,
+      epochs,
+      accept: this.#accept,
+      listen: this.#address,
+      config: this.#config,
+    };
+  }
+
+  #finish(code: number): void {
+    process.off('exit', this.#onExit);
+    process.off('SIGTERM', this.#onSignal);
+    process.off('SIGINT', this.#onSignal);
+    this.#ground?.remove();
+    this.#resolveClosed(code);
+  }
+}
+
+/**
+ * Starts a node in this process and its shard workers: resolves when it listens and its shards are ready.
+ * @throws FlowbusError PORT_IN_USE, BAD_CONFIG (host or port that cannot be listened on, links that do not work
+ * here), SHARED_MEMORY_FULL, or the code that a worker gave; Error when shards die at start without one
+ */
+export async function startNode(
+  config: BrokerConfig,
+  log: NodeLog,
+  options: StartOptions = {},
+): Promise<RunningNode> {
+  if (options.dedicated) setFlagsFromString('--semi-space-growth-factor=1');
+  const primary = new Primary(config, log, options);
+  await primary.start();
+  return primary;
+}

@@ -1,0 +1,244 @@
+/**
+ * From what an agent publishes to what the exchange delivers. Frames by topic id that follow each other with the same
+ * topic and lane are one run: looked up once, copied once. Everything else (topics spelled out, extensions) goes one by one.
+ */
+import type { ErrorCode } from '../lib/errors.js';
+import { C } from '../lib/telemetry/counters.js';
+import { Reason } from '../lib/telemetry/ledger.js';
+import type { Topic } from '../lib/topics/table.js';
+import { AGENT_PREFIX, decodeTopic, isReserved, REPLY_PREFIX, topicProblem } from '../lib/topics/topic.js';
+import type { BatchReader } from '../lib/wire/batch.js';
+import { checksumHolds, checksumSeed } from '../lib/wire/checksum.js';
+import { EXTENSION_FLAGS, Extensions } from '../lib/wire/extensions.js';
+import { Flag } from '../lib/wire/frame.js';
+import type { Exchange } from './exchange.js';
+import type { Route } from './route.js';
+import type { SenderId } from './sender-ids.js';
+import type { Session } from './session.js';
+import type { TopicId } from './topic-ids.js';
+
+/** Only the bus itself may say who is there. */
+const PRESENCE_PREFIX = 'system.agent.';
+/** Flags of frames that must be looked at one by one. */
+const SINGLE = Flag.extensions | Flag.assured | EXTENSION_FLAGS;
+
+/** Why an agent may not publish on `topic`, which is text of any kind; null when it may. */
+export function publishProblem(topic: string): { code: ErrorCode; message: string } | null {
+  const problem = topicProblem(topic);
+  if (problem !== null) return { code: 'BAD_TOPIC', message: problem };
+  if (topic.startsWith(PRESENCE_PREFIX))
+    return { code: 'FORBIDDEN_TOPIC', message: `Only the bus publishes on ${PRESENCE_PREFIX}**.` };
+  if (isReserved(topic) && !topic.startsWith(AGENT_PREFIX) && !topic.startsWith(REPLY_PREFIX))
+    return { code: 'FORBIDDEN_TOPIC', message: 'Topics that begin with "_" are reserved.' };
+  return null;
+}
+
+/** A publish that was refused; the batch goes on. */
+export interface Refusal {
+  code: ErrorCode;
+  message: string | null;
+  topic: string | null;
+  correlation: Uint8Array | null;
+}
+
+export class Publishing {
+  readonly #exchange: Exchange;
+  readonly #verify: boolean;
+  readonly #extensions: Extensions;
+  // The run that is being gathered; #runTopic is null when there is none.
+  #runTopic: TopicId | null;
+  #runLane: number;
+  #runStart: number;
+  #runEnd: number;
+  #runFrames: number;
+  // The pair that the last verified frame had.
+  #seed: number;
+  #seedSender: string;
+  #seedTopic: string;
+
+  /** `verify`: whether checksums are checked at the door. */
+  constructor(exchange: Exchange, verify: boolean) {
+    this.#exchange = exchange;
+    this.#verify = verify;
+    this.#extensions = new Extensions();
+    this.#runTopic = null;
+    this.#runLane = 0;
+    this.#runStart = 0;
+    this.#runEnd = 0;
+    this.#runFrames = 0;
+    this.#seed = 0;
+    this.#seedSender = '';
+    this.#seedTopic = '';
+  }
+
+  /**
+   * Whether the publish frame that `reader` stands on belongs to the run that is being gathered, and is part of it now.
+   * If not, call `finish`, then `take`.
+   */
+  extend(reader: BatchReader): boolean {
+    const run = this.#runTopic;
+    if (
+      run === null ||
+      run.id !== reader.topicId ||
+      reader.lane !== this.#runLane ||
+      reader.start !== this.#runEnd ||
+      reader.topicLength !== 0 ||
+      (reader.flags & SINGLE) !== 0
+    )
+      return false;
+    this.#runEnd = reader.end;
+    this.#runFrames++;
+    return true;
+  }
+
+  /** Takes the publish frame that `reader` stands on, of `session`; it may begin a run. Call `finish` behind the last. */
+  take(session: Session, reader: BatchReader): Refusal | null {
+    const topicId = reader.topicId;
+    if ((reader.flags & SINGLE) !== 0 || topicId === 0 || this.#verify) return this.#single(session, reader);
+    const id = this.#exchange.topicIds.find(topicId);
+    if (id === undefined || !session.knownTopics.has(id.index) || reader.topicLength !== 0)
+      return unknownId(topicId);
+    this.#runTopic = id;
+    this.#runLane = reader.lane;
+    this.#runStart = reader.start;
+    this.#runEnd = reader.end;
+    this.#runFrames = 1;
+    return null;
+  }
+
+  /** Sends the run on. */
+  finish(session: Session, bytes: Uint8Array): Refusal | null {
+    const id = this.#runTopic;
+    if (id === null) return null;
+    this.#runTopic = null;
+    const code = this.send(
+      session.sender,
+      id.topic,
+      id.topic.text,
+      id,
+      bytes,
+      this.#runStart,
+      this.#runEnd,
+      this.#runFrames,
+      this.#runLane,
+      0,
+    );
+    return code === null ? null : { code, message: null, topic: id.topic.text, correlation: null };
+  }
+
+  /**
+   * Routes and delivers `frames` frames at `src[start, end)`, of one topic and lane. `topic`: null when the table has no room
+   * for it, or when it is used once. Returns why nobody gets them, where the publisher should be told.
+   */
+  send(
+    from: SenderId,
+    topic: Topic<Route> | null,
+    text: string,
+    id: TopicId | null,
+    src: Uint8Array,
+    start: number,
+    end: number,
+    frames: number,
+    lane: number,
+    flags: number,
+  ): ErrorCode | null {
+    const exchange = this.#exchange;
+    const counters = exchange.counters;
+    const route = topic === null ? exchange.route(text) : exchange.routeOf(topic);
+    counters[C.publishesIn] += frames;
+    counters[C.publishBytesIn] += end - start;
+    const takers = route.sessions.length + route.peers.length;
+    if (takers === 0) {
+      counters[C.routedNone] += frames;
+      if ((flags & Flag.wantsReply) === 0 && !text.startsWith(AGENT_PREFIX)) return null;
+      exchange.dropped(src, start, Reason.noAgent, frames);
+      return 'UNKNOWN_AGENT';
+    }
+    counters[takers === 1 ? C.routedUnicast : C.routedMulticast] += frames;
+    exchange.deliver(
+      route,
+      id,
+      from,
+      src,
+      start,
+      end,
+      frames,
+      lane,
+      (flags & Flag.expires) !== 0,
+      exchange.now,
+      true,
+    );
+    return null;
+  }
+
+  #single(session: Session, reader: BatchReader): Refusal | null {
+    const exchange = this.#exchange;
+    const { bytes, start, end, flags } = reader;
+    const extensions = this.#extensions;
+    const wrong = extensions.read(bytes, reader.extensionsStart, reader.payloadStart);
+    if (wrong !== null) return refusal(wrong, null, null, null);
+    if ((flags & EXTENSION_FLAGS) !== extensions.flags)
+      return refusal('BAD_FLAGS', 'The flags do not say which extensions there are.', null, null);
+    const correlation = extensions.correlation ?? extensions.messageId;
+
+    let id: TopicId | null = null;
+    let topic: Topic<Route> | null = null;
+    let text: string;
+    if (reader.topicId !== 0) {
+      id = exchange.topicIds.find(reader.topicId) ?? null;
+      if (id === null || !session.knownTopics.has(id.index) || reader.topicLength !== 0)
+        return { ...unknownId(reader.topicId), correlation };
+      topic = id.topic;
+      text = topic.text;
+    } else {
+      const spelled = decodeTopic(bytes, reader.topicStart, reader.extensionsStart);
+      if (spelled === null) return refusal('BAD_UTF8', 'The topic is not UTF-8.', null, correlation);
+      text = spelled;
+      topic = exchange.topics.get(text) ?? null;
+      // Known topics were checked when they came, but for those that the bus itself publishes on.
+      if (topic === null || text.startsWith(PRESENCE_PREFIX)) {
+        const problem = publishProblem(text);
+        if (problem !== null) return refusal(problem.code, problem.message, text, correlation);
+      }
+      if (!text.startsWith(REPLY_PREFIX)) topic = this.#offerId(session, text, topic);
+    }
+    if (this.#verify && !checksumHolds(bytes, start, end - start, this.#seedFor(session.sender.text, text))) {
+      exchange.dropped(bytes, start, Reason.invalid, 1);
+      return refusal('CHECKSUM_MISMATCH', null, text, correlation);
+    }
+    if ((flags & Flag.assured) !== 0) return refusal('NO_MAILBOX', null, text, correlation);
+    const code = this.send(session.sender, topic, text, id, bytes, start, end, 1, reader.lane, flags);
+    return code === null ? null : refusal(code, null, text, correlation);
+  }
+
+  /** Remembers a topic that was spelled out, and tells the publisher its id once it has one. */
+  #offerId(session: Session, text: string, known: Topic<Route> | null): Topic<Route> | null {
+    const topic = known ?? this.#exchange.topics.add(text);
+    if (topic === null || !session.announces) return topic;
+    const id = this.#exchange.seen(topic);
+    if (id !== null && !session.knownTopics.has(id.index)) session.announceTopic(id);
+    return topic;
+  }
+
+  #seedFor(sender: string, topic: string): number {
+    if (sender !== this.#seedSender || topic !== this.#seedTopic) {
+      this.#seed = checksumSeed(sender, topic);
+      this.#seedSender = sender;
+      this.#seedTopic = topic;
+    }
+    return this.#seed;
+  }
+}
+
+function unknownId(id: number): Refusal {
+  return refusal('UNKNOWN_TOPIC_ID', `Topic id ${id} was not announced on this connection.`, null, null);
+}
+
+function refusal(
+  code: ErrorCode,
+  message: string | null,
+  topic: string | null,
+  correlation: Uint8Array | null,
+): Refusal {
+  return { code, message, topic, correlation };
+}

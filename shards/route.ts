@@ -1,0 +1,26 @@
+/** Where the messages of one topic go: worked out once, kept with the topic until interest in it changes. */
+import type { Peer } from './peer.js';
+import type { Session } from './session.js';
+
+/** Whoever may stand behind a pattern: a session here, or another worker where somebody subscribed. */
+export type Taker = Session | Peer;
+
+export class Route {
+  readonly sessions: Session[];
+  readonly peers: Peer[];
+
+  constructor(sessions: Session[], peers: Peer[]) {
+    this.sessions = sessions;
+    this.peers = peers;
+  }
+
+  get empty(): boolean {
+    return this.sessions.length === 0 && this.peers.length === 0;
+  }
+
+  /** How it is delivered, in the words of the metrics. */
+  get mode(): 'none' | 'unicast' | 'multicast' {
+    const takers = this.sessions.length + this.peers.length;
+    return takers === 0 ? 'none' : takers === 1 ? 'unicast' : 'multicast';
+  }
+}

@@ -1,0 +1,165 @@
+/** A shard without its process: everything between the doors and the links. */
+import type { BrokerConfig } from '../lib/config/index.js';
+import type { Links } from '../lib/links.js';
+import type { TelemetryBlock } from '../lib/telemetry/block.js';
+import { C } from '../lib/telemetry/counters.js';
+import { Exchange, type ExchangePort } from './exchange.js';
+import { Inbound } from './inbound.js';
+import { Interest } from './interest.js';
+import { Peer } from './peer.js';
+import { Publishing } from './publishing.js';
+import type { Taker } from './route.js';
+import type { Session } from './session.js';
+import { Sessions } from './sessions.js';
+import { encodeTalk } from './talk.js';
+
+/** How long a new shard waits for the others to tell what they know (ms); then it takes connections all the same. */
+const SYNC_TIMEOUT = 5000;
+/** Bytes that may wait for all connections of a node, shared out to its shards. */
+const NODE_BACKLOG = 2 * 1024 * 1024 * 1024;
+
+export interface ShardBoot {
+  slot: number;
+  workers: number;
+  incarnation: number;
+  node: string;
+  config: BrokerConfig;
+}
+
+export class Shard implements ExchangePort {
+  readonly exchange: Exchange;
+  readonly interest: Interest;
+  readonly sessions: Sessions;
+  readonly publishing: Publishing;
+  readonly links: Links;
+  readonly #inbound: Inbound;
+  readonly #counters: Float64Array;
+  #waitingFor: Set<number>;
+  #synced: () => void;
+
+  constructor(boot: ShardBoot, links: Links, block: TelemetryBlock, onUp: (peer: Peer) => void) {
+    const { config, slot, workers, incarnation, node } = boot;
+    this.links = links;
+    this.#counters = block.counters;
+    this.#waitingFor = new Set();
+    this.#synced = () => {};
+    this.exchange = new Exchange(
+      {
+        slot,
+        incarnation,
+        workers,
+        backlog: config.backlog,
+        totalBacklog: Math.max(config.backlog, Math.floor(NODE_BACKLOG / workers)),
+        stallLimit: config.stallLimit,
+        window: config.window,
+        maxPayload: config.maxPayload,
+        maxTopics: config.maxTopics,
+      },
+      this,
+      block,
+    );
+    this.interest = new Interest(this.exchange);
+    this.sessions = new Sessions(this.exchange, this.interest, {
+      node,
+      slot,
+      heartbeatInterval: config.heartbeatInterval,
+      resumeWindow: config.resumeWindow,
+      maxSubscriptions: config.maxSubscriptions,
+    });
+    this.publishing = new Publishing(this.exchange, config.verifyChecksums);
+    this.#inbound = new Inbound(this.exchange, this.interest, this.sessions, incarnation, (peer) => {
+      onUp(peer);
+      this.#told(peer.slot);
+    });
+    for (let peer = 0; peer < workers; peer++)
+      this.exchange.peers.push(peer === slot ? null : new Peer(this.exchange, peer, links.to(peer)));
+  }
+
+  /** Begins to read the links; resolves when the workers in `living` have told what they know, or take too long. */
+  async start(living: readonly number[]): Promise<void> {
+    this.#waitingFor = new Set(living);
+    const synced = new Promise<void>((resolve) => {
+      this.#synced = resolve;
+    });
+    await this.links.start(this.#inbound);
+    for (const peer of this.exchange.peers) if (peer !== null) this.#inbound.greet(peer);
+    this.exchange.tick();
+    if (this.#waitingFor.size === 0) return;
+    const timer = setTimeout(this.#synced, SYNC_TIMEOUT);
+    await synced;
+    clearTimeout(timer);
+  }
+
+  /** The primary says that this process has ended. */
+  peerDown(slot: number, incarnation: number): void {
+    const peer = this.exchange.peers[slot];
+    if (peer == null) return;
+    this.exchange.tick();
+    this.links.drain(slot);
+    this.#inbound.peerDown(peer, incarnation);
+    this.#told(slot);
+  }
+
+  /** Now and then. `greetings`: WebSockets that have not said hello. */
+  check(greetings: number): void {
+    const { exchange } = this;
+    exchange.tick();
+    exchange.checkPressure();
+    this.sessions.check();
+    const counters = this.#counters;
+    counters[C.connections] = this.sessions.attached + greetings;
+    counters[C.agents] = this.sessions.attached;
+    counters[C.holdsActive] = this.sessions.held;
+    counters[C.sessionsHeld] = this.sessions.size - this.sessions.attached;
+    counters[C.topics] = exchange.topicIds.size;
+    counters[C.subscriptions] = this.interest.patterns;
+  }
+
+  notReady(): string[] {
+    return [...this.#waitingFor].map((slot) => `worker ${slot} has not told its agents yet`);
+  }
+
+  /** Whether nothing waits for anybody, and for `quiet` ms nothing came over the links. */
+  quiet(quiet: number): boolean {
+    const { exchange } = this;
+    if ((exchange.now - this.#inbound.lastFrames) >>> 0 < quiet) return false;
+    for (const peer of exchange.peers) if (peer !== null && peer.backlog !== 0) return false;
+    for (const session of this.sessions.all()) {
+      if (session.sink !== null && (!session.lanes.empty || session.sink.unsent !== 0)) return false;
+    }
+    return true;
+  }
+
+  /** Says goodbye to all agents. */
+  close(): void {
+    for (const session of [...this.sessions.all()])
+      this.sessions.end(session, 'SHUTTING_DOWN', 'This node is shutting down: connect to another, or wait.');
+    this.exchange.endTurn();
+  }
+
+  locate(agentId: string): Taker | null {
+    return this.sessions.locate(agentId);
+  }
+
+  bearer(number: number): Session | null {
+    return this.sessions.bearer(number);
+  }
+
+  tellHold(worker: number, sender: number, held: boolean): void {
+    this.exchange.peers[worker]?.tell(encodeTalk({ t: held ? 'hold' : 'release', sender }));
+  }
+
+  cutOff(session: Session): void {
+    setImmediate(() => this.sessions.end(session, 'SLOW_READER', 'It does not read what it asked for.'));
+  }
+
+  forgetSenders(): void {
+    for (const session of this.sessions.all()) session.knownSenders.clear();
+    for (const peer of this.exchange.peers) peer?.forgetSenders();
+  }
+
+  #told(slot: number): void {
+    this.#waitingFor.delete(slot);
+    if (this.#waitingFor.size === 0) this.#synced();
+  }
+}

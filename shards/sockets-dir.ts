@@ -1,0 +1,104 @@
+/**
+ * The private directory for the Unix sockets of one run of the primary. Its name is short, for a socket's path
+ * may have 107 bytes; a file in it says whose it is, so that the next start can remove what a killed primary left.
+ */
+import {
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  type Stats,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { processStart } from '../lib/memory/owner.js';
+
+const PREFIX = 'flowbus-run-';
+const NAME = /^flowbus-run-[A-Za-z0-9]{6}$/;
+const OWNER_FILE = 'owner.json';
+/** 107 bytes, without the directory's own name and what links put behind it. */
+const MAX_BASE = 107 - 64;
+/** A directory without its file is one that is just being made, unless it is older than this (ms). */
+const MAKING_GRACE = 60_000;
+
+/** Tells a process from another one that got the same pid later, or has it in another container. */
+interface Owner {
+  pid: number;
+  /** When it was started, as /proc says; null where there is no /proc. */
+  start: number | null;
+  /** Which processes its pid counts among. */
+  namespace: string;
+}
+
+function namespaceOfPids(): string {
+  try {
+    return readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return '';
+  }
+}
+
+function isAlive(owner: Owner): boolean {
+  try {
+    process.kill(owner.pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+  }
+  return owner.start === null || processStart(owner.pid) === owner.start;
+}
+
+function readOwner(directory: string): Owner | null {
+  try {
+    const { pid, start, namespace } = JSON.parse(
+      readFileSync(join(directory, OWNER_FILE), 'utf8'),
+    ) as Partial<Owner>;
+    if (pid === undefined || !Number.isInteger(pid) || pid <= 0) return null;
+    return { pid, start: typeof start === 'number' ? start : null, namespace: String(namespace) };
+  } catch {
+    return null;
+  }
+}
+
+function isStale(directory: string, stat: Stats): boolean {
+  const owner = readOwner(directory);
+  if (owner === null) return Date.now() - stat.mtimeMs > MAKING_GRACE;
+  return owner.namespace === namespaceOfPids() && !isAlive(owner);
+}
+
+function baseDirectory(): string {
+  const base = tmpdir();
+  return Buffer.byteLength(base) <= MAX_BASE ? base : '/tmp';
+}
+
+/** Makes the directory, for this process. Mode 0700. */
+export function createSocketsDir(base = baseDirectory()): string {
+  const directory = mkdtempSync(join(base, PREFIX));
+  const owner: Owner = { pid: process.pid, start: processStart(process.pid), namespace: namespaceOfPids() };
+  writeFileSync(join(directory, OWNER_FILE), JSON.stringify(owner), { mode: 0o600 });
+  return directory;
+}
+
+export function removeSocketsDir(directory: string): void {
+  rmSync(directory, { recursive: true, force: true });
+}
+
+/** Removes what this user's dead primaries left in `base`, and returns the paths. */
+export function removeStaleSocketsDirs(base = baseDirectory()): string[] {
+  const removed: string[] = [];
+  for (const name of readdirSync(base)) {
+    if (!NAME.test(name)) continue;
+    const directory = join(base, name);
+    try {
+      const stat = lstatSync(directory);
+      if (!stat.isDirectory() || stat.uid !== process.getuid?.() || !isStale(directory, stat)) continue;
+      removeSocketsDir(directory);
+      removed.push(directory);
+    } catch {
+      // Another primary that starts now was faster.
+    }
+  }
+  return removed;
+}

@@ -1,0 +1,40 @@
+/**
+ * What the workers of a node say to each other on their links, beside the messages they forward: JSON, since none of
+ * it is per message. Everything is told in order on the urgent path; a worker knows no more of a peer than that.
+ */
+import type { AgentRecord } from '../lib/directory.js';
+
+export type Talk =
+  /** Patterns that have got their first, or lost their last, subscriber there. */
+  | { t: 'interest'; add: string[]; remove: string[] }
+  /** An agent came, changed its state, or left (state offline). */
+  | { t: 'agent'; record: AgentRecord }
+  /** The answer to a reset begins with all interest and agents; this ends it. */
+  | { t: 'synced' }
+  /** Please answer when everything before this is applied. */
+  | { t: 'barrier'; n: number }
+  | { t: 'applied'; n: number }
+  /** A taker there is full: no more credit for this sender of yours. */
+  | { t: 'hold'; sender: number }
+  | { t: 'release'; sender: number };
+
+/**
+ * The `reset` record, first on each path of a new incarnation. The peer forgets what the dead one had said on that path
+ * and answers with a reset of its own, so that the new one knows where what was meant for the dead one ends.
+ */
+export interface Reset {
+  incarnation: number;
+  answer: boolean;
+}
+
+export function encodeTalk(talk: Talk | Reset): Uint8Array {
+  return Buffer.from(JSON.stringify(talk));
+}
+
+/** `bytes[start, end)` were written by `encodeTalk` of the same build: workers of one node are forked from one file. */
+export function decodeTalk<T extends Talk | Reset>(bytes: Uint8Array, start: number, end: number): T {
+  return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString()) as T;
+}
+
+/** Patterns per interest message: 255 bytes each, quoted, stay below the largest record. */
+export const PATTERNS_PER_TALK = 400;

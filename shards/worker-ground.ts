@@ -1,0 +1,54 @@
+/** What a worker stands on: its links and its telemetry, in shared memory or in sockets and a file. */
+import { RecordKind } from '../lib/links.js';
+import { attachSegment } from '../lib/memory/segment.js';
+import {
+  attachBlock,
+  SharedTelemetry,
+  type TelemetryBlock,
+  type TelemetryReader,
+} from '../lib/telemetry/block.js';
+import { CounterFile, CounterFileReader } from '../lib/telemetry/counter-file.js';
+import { Reason } from '../lib/telemetry/ledger.js';
+import type { GaugedLinks, OnPoison } from './links/gauged-links.js';
+import { openLinks } from './links/open-links.js';
+import type { BootData } from './worker-protocol.js';
+
+export interface WorkerGround {
+  readonly links: GaugedLinks;
+  readonly block: TelemetryBlock;
+  /** All workers' telemetry. */
+  readonly reader: TelemetryReader;
+  close(): Promise<void>;
+}
+
+export async function openGround(boot: BootData): Promise<WorkerGround> {
+  const { linkKind: kind, slot, workers, socketsDir, segmentPath, counterFile } = boot;
+  const names = Array.from({ length: workers }, (_, worker) => String(worker));
+  if (segmentPath !== null) {
+    const segment = await attachSegment(segmentPath);
+    const own = segment.metrics(slot);
+    const block = attachBlock(own.buffer, own.offset);
+    const onPoison: OnPoison = (_from, _urgent, recordKind) => {
+      if (recordKind === RecordKind.frames) block.ledger.count('', Reason.poison, 1);
+    };
+    const links = await openLinks({ kind, slot, workers, socketsDir, segment, onPoison });
+    return {
+      links,
+      block,
+      reader: new SharedTelemetry(own.buffer, segment.metrics(0).offset, names),
+      close: () => links.close(),
+    };
+  }
+  const links = await openLinks({ kind, slot, workers, socketsDir });
+  if (counterFile === null) throw new Error('the boot data name neither a segment nor a counter file');
+  const file = new CounterFile(counterFile, slot);
+  return {
+    links,
+    block: file.block,
+    reader: new CounterFileReader(counterFile, names),
+    close: async () => {
+      await links.close();
+      file.close();
+    },
+  };
+}

@@ -1,0 +1,163 @@
+/** The process of one shard, put together: links, exchange, sessions and doors. */
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+import { FlowbusError } from '../lib/errors.js';
+import { verifyToken } from '../lib/security/token.js';
+import { createLogger, type Logger } from '../lib/telemetry/log.js';
+import { startProcessGauges } from '../lib/telemetry/process-gauges.js';
+import { avroControl } from '../lib/wire/avro.js';
+import type { DoorContext } from './doors/context.js';
+import { HttpPort } from './doors/http-port.js';
+import { WebSocketDoor } from './doors/websocket.js';
+import { createHttpDoor } from './http/door.js';
+import { createHttpServer } from './http/server.js';
+import { joinPrimary, type PrimaryChannel, readBootData, reportFailure } from './primary-channel.js';
+import { Shard } from './shard.js';
+import { openGround, type WorkerGround } from './worker-ground.js';
+import type { BootData } from './worker-protocol.js';
+
+/** Between two looks at time-outs, heartbeats and backlogs (ms). */
+const CHECK_INTERVAL = 250;
+/** While draining: how often to look whether all is flushed, and how long nothing may have come (ms). */
+const DRAIN_INTERVAL = 20;
+const QUIET = 60;
+
+class Worker {
+  readonly #boot: BootData;
+  readonly #log: Logger;
+  readonly #ground: WorkerGround;
+  readonly #shard: Shard;
+  readonly #webSocket: WebSocketDoor;
+  readonly #http: Server;
+  readonly #channel: PrimaryChannel;
+  /** Of every kind, whether or not they have become WebSockets. */
+  #connections: number;
+  #draining: boolean;
+
+  constructor(boot: BootData, log: Logger, ground: WorkerGround) {
+    const { config } = boot;
+    this.#boot = boot;
+    this.#log = log;
+    this.#ground = ground;
+    this.#connections = 0;
+    this.#draining = false;
+    this.#shard = new Shard(boot, ground.links, ground.block, (peer) =>
+      log.debug({ peer: peer.slot }, `worker ${peer.slot} is up`),
+    );
+    const { authSecret } = config;
+    const context: DoorContext = {
+      node: boot.node,
+      slot: boot.slot,
+      maxPayload: config.maxPayload,
+      helloTimeout: config.helloTimeout,
+      heartbeatInterval: config.heartbeatInterval,
+      allowedOrigins: config.allowedOrigins,
+      exchange: this.#shard.exchange,
+      sessions: this.#shard.sessions,
+      interest: this.#shard.interest,
+      publishing: this.#shard.publishing,
+      avro: avroControl,
+      authorise:
+        authSecret === undefined
+          ? null
+          : async (hello) => {
+              await verifyToken(authSecret, hello.token, hello.agentId);
+            },
+    };
+    this.#webSocket = new WebSocketDoor(context);
+    const port = new HttpPort(
+      context,
+      ground.reader,
+      authSecret,
+      () => this.#notReady(),
+      (error) => log.error({ err: error }, 'the HTTP door failed'),
+    );
+    this.#http = createHttpServer(
+      createHttpDoor(port),
+      (request, socket, head) => this.#webSocket.upgrade(request, socket, head),
+      { first: config.upgradeTimeout },
+    );
+    this.#http.on('connection', (socket: Socket) => {
+      this.#connections++;
+      socket.once('close', () => {
+        this.#connections--;
+      });
+    });
+    startProcessGauges(ground.block);
+    this.#channel = joinPrimary({
+      onConnection: (socket) => this.#adopt(socket),
+      onPeerUp: () => {},
+      onPeerDown: (slot, incarnation) => this.#shard.peerDown(slot, incarnation),
+      onDrain: (timeout) => this.#drain(timeout),
+      connections: () => this.#connections,
+      onPrimaryLost: () => {},
+    });
+  }
+
+  async start(): Promise<void> {
+    const boot = this.#boot;
+    await this.#shard.start(
+      boot.epochs.flatMap((epoch, slot) => (epoch > 0 && slot !== boot.slot ? [slot] : [])),
+    );
+    setInterval(() => this.#check(), CHECK_INTERVAL);
+    if (boot.accept === 'self') {
+      await new Promise<void>((resolve, reject) => {
+        this.#http.once('error', reject);
+        this.#http.listen(boot.listen.port, boot.listen.host, resolve);
+      });
+    }
+    this.#channel.ready();
+    this.#log.info(
+      { slot: boot.slot, incarnation: boot.incarnation, links: boot.linkKind },
+      `shard ${boot.slot} is ready`,
+    );
+  }
+
+  #adopt(socket: Socket): void {
+    socket.setNoDelay(true);
+    this.#http.emit('connection', socket);
+  }
+
+  #check(): void {
+    this.#shard.check(this.#webSocket.greetings);
+    this.#webSocket.check();
+  }
+
+  #notReady(): string[] {
+    return this.#draining ? ['this shard is shutting down'] : this.#shard.notReady();
+  }
+
+  /** No more is read from agents; what they have sent is delivered, then they are told to go elsewhere. */
+  #drain(timeout: number): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    const deadline = performance.now() + timeout * DRAIN_SHARE;
+    for (const session of this.#shard.sessions.all()) session.sink?.pause();
+    const look = setInterval(() => {
+      this.#shard.exchange.tick();
+      if (!this.#shard.quiet(QUIET) && performance.now() < deadline) return;
+      clearInterval(look);
+      this.#shard.close();
+      this.#http.close();
+      this.#http.closeIdleConnections();
+      setTimeout(() => this.#leave(), DRAIN_INTERVAL);
+    }, DRAIN_INTERVAL);
+  }
+
+  #leave(): void {
+    const done = (): void => this.#channel.drained();
+    this.#ground.close().then(done, done);
+  }
+}
+
+/** Of the time to drain: the rest is for goaways, and for ending before the primary loses its patience. */
+const DRAIN_SHARE = 0.8;
+
+const boot = readBootData();
+try {
+  const ground = await openGround(boot);
+  await new Worker(boot, createLogger(boot.config, { shard: boot.slot }), ground).start();
+} catch (error) {
+  const code = error instanceof FlowbusError ? error.code : 'INTERNAL';
+  reportFailure(code, error instanceof Error ? error.message : String(error));
+}

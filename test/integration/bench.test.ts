@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Report } from '../../bench/report.js';
+import type { Result } from '../../bench/scenario.js';
+
+const MAIN = fileURLToPath(new URL('../../bench/main.js', import.meta.url));
+const TINY = ['--runs', '1', '--seconds', '0.3', '--warmup', '0.1', '--shards', '2'];
+const DEADLINE = 60_000;
+
+describe('the bench', function () {
+  this.timeout(90_000);
+  let own: string;
+  const children: ChildProcess[] = [];
+
+  before(() => {
+    own = mkdtempSync(join(tmpdir(), 'fb-bench-'));
+  });
+  afterEach(() => {
+    for (const child of children.splice(0)) child.kill('SIGKILL');
+  });
+  after(() => rmSync(own, { recursive: true, force: true }));
+
+  function start(args: readonly string[]): ChildProcess {
+    const child = spawn(process.execPath, [MAIN, ...args], {
+      env: { ...process.env, TMPDIR: own },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    children.push(child);
+    return child;
+  }
+
+  async function run(args: readonly string[]): Promise<{ code: number | null; out: string; err: string }> {
+    const child = start(args);
+    const timer = setTimeout(() => child.kill('SIGTERM'), DEADLINE);
+    const text = { out: '', err: '' };
+    child.stdout?.setEncoding('utf8').on('data', (part: string) => {
+      text.out += part;
+    });
+    child.stderr?.setEncoding('utf8').on('data', (part: string) => {
+      text.err += part;
+    });
+    const [code] = (await once(child, 'close')) as [number | null];
+    clearTimeout(timer);
+    return { code, ...text };
+  }
+
+  function readReport(file: string): Report {
+    return JSON.parse(readFileSync(file, 'utf8')) as Report;
+  }
+
+  /** What is true of every result: nothing lost, each figure measured once, its median its only value. */
+  function checkResult(result: Result, scenario: string, of: string, figures: readonly string[]): void {
+    assert.equal(result.scenario, scenario);
+    assert.equal(result.case, of);
+    assert.deepEqual(
+      result.figures.map(({ name }) => name),
+      figures,
+    );
+    for (const { name, runs, median, min, max } of result.figures) {
+      assert.equal(runs.length, 1, name);
+      assert.deepEqual([median, min, max], [runs[0], runs[0], runs[0]], name);
+      if (process.platform === 'linux') assert.ok(Number.isFinite(median), `${name} is ${median}`);
+    }
+    const { expected, received, lost, repeated } = result.account;
+    assert.ok(expected > 0);
+    assert.deepEqual({ received, lost, repeated }, { received: expected, lost: 0, repeated: 0 });
+  }
+
+  function figure(result: Result, name: string): number {
+    const value = result.figures.find((one) => one.name === name)?.median;
+    assert.ok(typeof value === 'number', name);
+    return value;
+  }
+
+  it('throughput: counts each delivery, in a case for each number of subscribers', async () => {
+    const file = join(own, 'throughput.json');
+    const { code, out, err } = await run(['throughput', ...TINY, '--subscribers', '1,3', '--json', file]);
+    assert.equal(code, 0, err);
+    const report = readReport(file);
+    const figures = ['delivered', 'published', 'cpuPerDelivery', 'batch', 'acrossShards'];
+    assert.equal(report.results.length, 2);
+    checkResult(report.results[0], 'throughput', '1→1', figures);
+    checkResult(report.results[1], 'throughput', '1→3', figures);
+    assert.ok(figure(report.results[0], 'delivered') > 0);
+    assert.equal(report.results[1].account.expected % 3, 0);
+    assert.ok(figure(report.results[0], 'batch') > 1);
+    assert.match(out, /throughput 1→3\n.*payload bytes: 64/);
+    assert.match(out, /messages lost: 0 of \d+/);
+    assert.match(out, /NOT MET|met/);
+    const { machine } = report;
+    assert.equal(machine.node, process.version);
+    assert.ok(machine.cores >= 1 && machine.cpu !== '' && !Number.isNaN(Date.parse(machine.date)));
+  });
+
+  it('latency: has ordered percentiles of every message that was due in the measured time', async () => {
+    const file = join(own, 'latency.json');
+    const { code, err } = await run(['latency', ...TINY, '--rate', '2000', '--json', file]);
+    assert.equal(code, 0, err);
+    const [result] = readReport(file).results;
+    checkResult(result, 'latency', '', [
+      'p50',
+      'p95',
+      'p99',
+      'p999',
+      'max',
+      'latenessP50',
+      'latenessP99',
+      'cpuPerDelivery',
+      'batch',
+      'acrossShards',
+    ]);
+    assert.equal(result.account.expected, 800);
+    const percentiles = ['p50', 'p95', 'p99', 'p999', 'max'].map((name) => figure(result, name));
+    assert.deepEqual(
+      [...percentiles].sort((a, b) => a - b),
+      percentiles,
+    );
+    assert.ok(percentiles[0] > 0);
+  });
+
+  it('connections: connects all, weighs them, and reaches each', async () => {
+    const { code, out, err } = await run([
+      'connections',
+      ...TINY,
+      '--agents',
+      '50',
+      '--swarms',
+      '2',
+      '--json',
+    ]);
+    assert.equal(code, 0, err);
+    const report = JSON.parse(out) as Report;
+    const [result] = report.results;
+    checkResult(result, 'connections', '', [
+      'memoryEach',
+      'memoryBefore',
+      'connects',
+      'cpuPerConnect',
+      'broadcast',
+      'broadcastRate',
+    ]);
+    assert.equal(result.account.expected, 50 * 6);
+    assert.ok(figure(result, 'connects') > 0);
+    if (process.platform === 'linux') assert.match(result.notes.join(), /memory is (Pss|RSS)/);
+  });
+
+  // Where the system does not tell its limits, there is nothing to check beforehand.
+  const itKnowsLimits = existsSync('/proc/self/limits') ? it : () => {};
+  itKnowsLimits('says which limit stands in the way, and fails', async () => {
+    const file = join(own, 'refused.json');
+    const { code, err } = await run(['connections', '--agents', '1000000', '--swarms', '1', '--json', file]);
+    // A limit that allows even this would be a strange machine.
+    assert.equal(code, 1);
+    assert.match(err, /1000000 agents need 1000200 open files in one process, and \d+ are allowed/);
+    assert.equal(readReport(file).refused.length, 1);
+  });
+
+  it('refuses wrong arguments with exit code 2', async () => {
+    for (const [args, message] of [
+      [['speed'], /there is no scenario "speed"/],
+      [['--runs', '0'], /It must be a whole number from 1/],
+      [['--json', 'latency'], /put the scenario first/],
+      [['--payload', '1'], /It must be a whole number from 12/],
+    ] as const) {
+      const { code, err } = await run(args);
+      assert.equal(code, 2, err);
+      assert.match(err, message);
+    }
+  });
+
+  it('leaves nothing behind when it is interrupted', async () => {
+    const child = start(['throughput', '--seconds', '60', '--subscribers', '1', '--json']);
+    const ended = once(child, 'close');
+    const limit = Date.now() + DEADLINE;
+    while (!readdirSync(own).some((name) => name.startsWith('flowbus-run-'))) {
+      assert.ok(Date.now() < limit && child.exitCode === null, 'the broker has not started');
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    child.kill('SIGINT');
+    assert.equal((await ended)[0], 130);
+    assert.deepEqual(
+      readdirSync(own).filter((name) => name.startsWith('flowbus-run-')),
+      [],
+    );
+  });
+});

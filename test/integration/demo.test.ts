@@ -1,0 +1,190 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { DemoReport } from '../../ops/demo/report.js';
+
+const MAIN = fileURLToPath(new URL('../../ops/demo/main.js', import.meta.url));
+const DEADLINE = 50_000;
+const FILES = 80;
+
+/** Words that differ from file to file, and some that do not. */
+function textOf(file: number): string {
+  const lines = Array.from(
+    { length: 20 },
+    (_, line) => `The bus, line ${line} of file${file}: naïve Ünïcode.`,
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+describe('the demo', function () {
+  this.timeout(60_000);
+  let own: string;
+  let corpus: string;
+  const children: ChildProcess[] = [];
+
+  before(() => {
+    own = mkdtempSync(join(tmpdir(), 'fb-demo-'));
+    corpus = join(own, 'corpus');
+    mkdirSync(join(corpus, 'deep'), { recursive: true });
+    for (let file = 0; file < FILES; file++) writeFileSync(join(corpus, 'deep', `${file}.md`), textOf(file));
+    // Several tasks of one file.
+    writeFileSync(join(corpus, 'LICENSE'), 'as long as it takes\n'.repeat(6000));
+  });
+  afterEach(() => {
+    for (const child of children.splice(0)) child.kill('SIGKILL');
+  });
+  after(() => rmSync(own, { recursive: true, force: true }));
+
+  function start(args: readonly string[]): ChildProcess {
+    const child = spawn(process.execPath, [MAIN, ...args], {
+      env: { ...process.env, TMPDIR: own },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    children.push(child);
+    return child;
+  }
+
+  async function run(args: readonly string[]): Promise<{ code: number | null; out: string; err: string }> {
+    const child = start(args);
+    const timer = setTimeout(() => child.kill('SIGTERM'), DEADLINE);
+    const text = { out: '', err: '' };
+    child.stdout?.setEncoding('utf8').on('data', (part: string) => {
+      text.out += part;
+    });
+    child.stderr?.setEncoding('utf8').on('data', (part: string) => {
+      text.err += part;
+    });
+    const [code] = (await once(child, 'close')) as [number | null];
+    clearTimeout(timer);
+    return { code, ...text };
+  }
+
+  function remains(): string[] {
+    return readdirSync(own).filter((name) => name.startsWith('flowbus-run-'));
+  }
+
+  it('has 50 workers count a corpus, and gets what one process gets', async () => {
+    const { code, out, err } = await run([
+      '--corpus',
+      corpus,
+      '--workers',
+      '50',
+      '--processes',
+      '3',
+      '--json',
+    ]);
+    assert.equal(code, 0, err);
+    const report = JSON.parse(out) as DemoReport;
+    assert.equal(report.ok, true);
+    assert.equal(report.difference, null);
+    assert.equal(report.corpus.files, FILES + 1);
+    // 120,000 bytes in parts of at most 48 KiB.
+    assert.equal(report.corpus.tasks, FILES + 3);
+    assert.deepEqual(report.totals, {
+      words: FILES * 20 * 8 + 6000 * 5,
+      // "the bus line of naïve ünïcode", "as long it takes", the numbers of the lines, the names of the files.
+      different: 6 + 4 + 20 + FILES,
+      lines: FILES * 20 + 6000,
+    });
+    assert.deepEqual(report.top[0], ['as', 12_000]);
+    assert.equal(report.shares.length, 50);
+    assert.equal(
+      report.shares.reduce((sum, { tasks }) => sum + tasks, 0),
+      report.corpus.tasks,
+    );
+    assert.equal(
+      report.shares.reduce((sum, { words }) => sum + words, 0),
+      report.totals.words,
+    );
+    assert.ok(report.statuses.messages >= 2 * report.corpus.tasks);
+    assert.deepEqual(remains(), []);
+  });
+
+  it('gives the tasks of workers that do not answer to others', async () => {
+    const args = [
+      '--corpus',
+      corpus,
+      '--workers',
+      '12',
+      '--processes',
+      '2',
+      '--stuck',
+      '2',
+      '--timeout',
+      '1000',
+    ];
+    const { code, out, err } = await run([...args, '--json']);
+    assert.equal(code, 0, err);
+    const report = JSON.parse(out) as DemoReport;
+    assert.equal(report.ok, true);
+    assert.ok(report.retries >= 2);
+    for (const worker of ['worker-01', 'worker-02']) {
+      assert.ok(report.setAside.includes(worker));
+      assert.equal(report.shares.find((share) => share.worker === worker)?.tasks, 0);
+    }
+  });
+
+  it('tells people how it goes, without colours where there is no terminal', async () => {
+    const { code, out, err } = await run(['--corpus', corpus, '--workers', '5', '--processes', '1']);
+    assert.equal(code, 0, err);
+    assert.match(out, /81 files, 0\.2 MiB, 83 tasks/);
+    assert.match(out, /100 % {3}83 of 83 tasks {3}5 workers heard of/);
+    assert.match(out, /12,000 {2}as\n/);
+    assert.match(out, /OK: the same as a single process computes/);
+    assert.ok(!out.includes('\x1b'));
+  });
+
+  it('fails when no worker answers', async () => {
+    const args = [
+      '--corpus',
+      corpus,
+      '--workers',
+      '2',
+      '--processes',
+      '1',
+      '--stuck',
+      '2',
+      '--timeout',
+      '50',
+    ];
+    const { code, err } = await run(args);
+    assert.equal(code, 1);
+    assert.match(err, /^flowbus: 83 tasks are left, and no worker answers any more/m);
+    assert.deepEqual(remains(), []);
+  });
+
+  it('refuses wrong arguments, and a folder without texts', async () => {
+    const empty = join(own, 'empty');
+    mkdirSync(empty);
+    for (const [args, message] of [
+      [['--workers', '0'], /It must be a whole number from 1 to 1000/],
+      [['--corpus', join(own, 'nowhere')], /the corpus cannot be read/],
+      [['--corpus', empty], /there are no \*\.md and no LICENSE\* files/],
+    ] as const) {
+      const { code, err } = await run(args);
+      assert.equal(code, 2, err);
+      assert.match(err, message);
+    }
+  });
+
+  it('leaves nothing behind when it is interrupted', async () => {
+    const child = start(['--corpus', corpus, '--workers', '4', '--stuck', '4', '--timeout', '30000']);
+    const ended = once(child, 'close');
+    let out = '';
+    child.stdout?.setEncoding('utf8').on('data', (part: string) => {
+      out += part;
+    });
+    const limit = Date.now() + DEADLINE;
+    while (!out.includes('workers in')) {
+      assert.ok(Date.now() < limit && child.exitCode === null, 'it has not started');
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    child.kill('SIGINT');
+    assert.equal((await ended)[0], 130);
+    assert.deepEqual(remains(), []);
+  });
+});

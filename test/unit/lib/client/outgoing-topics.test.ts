@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { MAX_OUTGOING_TOPICS, OutgoingTopics } from '../../../../lib/client/outgoing-topics.js';
+import { checksumSeed } from '../../../../lib/wire/checksum.js';
+import { utf8 } from '../../../../lib/wire/text.js';
+
+describe('OutgoingTopics', () => {
+  it('knows what a frame needs', () => {
+    const topics = new OutgoingTopics('planner-1');
+    const topic = topics.get('ä.b');
+    assert.deepEqual(topic.bytes, utf8('ä.b'));
+    assert.equal(topic.seed, checksumSeed('planner-1', 'ä.b'));
+    assert.equal(topic.id, 0);
+    assert.equal(topics.get('ä.b'), topic);
+    assert.equal(topics.to('worker-7'), topics.get('_agent.worker-7'));
+    assert.equal(topics.to('worker-7'), topics.get('_agent.worker-7'));
+  });
+
+  it('refuses bad topics, naming the problem', () => {
+    const topics = new OutgoingTopics('me');
+    assert.throws(() => topics.get('a..b'), { code: 'BAD_TOPIC', message: /"a\.\.b".*empty level/ });
+    assert.throws(() => topics.get(''), { code: 'BAD_TOPIC' });
+    assert.throws(() => topics.get(undefined as unknown as string), { code: 'BAD_TOPIC' });
+    assert.throws(() => topics.to(''), { code: 'BAD_OPTION' });
+  });
+
+  it('keeps ids for topics that come later, and takes them back', () => {
+    const topics = new OutgoingTopics('me');
+    topics.announce(7, 'later');
+    assert.equal(topics.get('later').id, 7);
+    topics.announce(8, 'later');
+    topics.withdraw(7, 'later');
+    assert.equal(topics.get('later').id, 8);
+    topics.withdraw(8, 'later');
+    assert.equal(topics.get('later').id, 0);
+    topics.announce(9, 'later');
+    topics.forgetIds();
+    assert.equal(topics.get('later').id, 0);
+  });
+
+  it('is bounded, keeps what is in use, and never gives a sequence number twice', () => {
+    const topics = new OutgoingTopics('me');
+    const used = topics.get('in.use');
+    const first = topics.get('first');
+    for (let i = 0; i < 5; i++) first.sequences[2]++;
+    topics.announce(3, 'first');
+    for (let i = 0; i < 2 * MAX_OUTGOING_TOPICS; i++) {
+      topics.get(`t.${i}`).sequences[2] = 1;
+      topics.get('in.use');
+      assert.ok(topics.size <= MAX_OUTGOING_TOPICS);
+    }
+    assert.equal(topics.get('in.use'), used);
+    const again = topics.get('first');
+    assert.notEqual(again, first);
+    assert.equal(again.sequences[2], 5);
+    assert.equal(again.sequences[0], 0);
+    assert.equal(again.id, 3);
+    topics.restartSequences();
+    assert.equal(topics.get('first').sequences[2], 0);
+    assert.equal(topics.get('brand.new').sequences[2], 0);
+  });
+});

@@ -1,0 +1,229 @@
+import assert from 'node:assert/strict';
+import { CommanderError } from 'commander';
+import { CONFIG_KEYS, makeConfig } from '../../../lib/config/index.js';
+import { ERRORS, FlowbusError } from '../../../lib/errors.js';
+import { failureLine, failureOf } from '../../../ops/cli/exit.js';
+import { Output } from '../../../ops/cli/output.js';
+import { createProgram, runCli } from '../../../ops/cli/program.js';
+import { banner, configOf } from '../../../ops/cli/start.js';
+import type { RunningNode } from '../../../shards/primary.js';
+
+class Recorder {
+  text = '';
+  readonly isTTY: boolean;
+
+  constructor(isTTY = false) {
+    this.isTTY = isTTY;
+  }
+
+  write(text: string): void {
+    this.text += text;
+  }
+}
+
+async function run(...args: string[]): Promise<{ exit: number; out: string; err: string }> {
+  const out = new Recorder();
+  const err = new Recorder();
+  const exit = await runCli(args, new Output(out, err, {}));
+  return { exit, out: out.text, err: err.text };
+}
+
+const COMMANDS = ['start', 'sub', 'pub', 'request', 'agents', 'token', 'bench'];
+
+describe('cli program', () => {
+  it('answers wrong usage with one line and exit code 2', async () => {
+    const wrong: [string[], RegExp][] = [
+      [['sub'], /^flowbus: missing required argument 'pattern' \(BAD_OPTION\): see --help$/],
+      [['sub', 'a', 'b'], /too many arguments/],
+      [['sub', 'a', '--count', '0'], /'0' is invalid\. It must be a whole number of at least 1/],
+      [['sub', 'a', '--timeout', '5m'], /It must be a duration/],
+      [
+        ['sub', 'a', '--cuont', '1'],
+        /unknown option '--cuont' \(BAD_OPTION\): did you mean --count\? see --help$/,
+      ],
+      [['bus'], /unknown command 'bus' \(BAD_OPTION\): did you mean sub\?|unknown command 'bus'/],
+      [['pub', 'a', 'b', '--priority', 'urgent'], /Allowed choices are critical, high/],
+      [['pub', 'a', 'b', '--header', 'x'], /It must be name=value/],
+      [['agents', '--online', '--offline'], /exclude each other/],
+      [['pub', 'a', 'b', '--whole'], /are for standard input/],
+      [['pub', 'a', '--lines', '--whole'], /exclude each other/],
+      [['start', '--shard', '2'], /did you mean --shards\?/],
+      [
+        ['start', '--shards', 'many'],
+        /^flowbus: --shards "many": must be a whole number from 1 to 60 \(BAD_CONFIG\): /,
+      ],
+      [['start', '--host', '0.0.0.0'], /\(UNSAFE_LISTEN\)/],
+      [['start', '--config', '/nowhere.yaml'], /--config "\/nowhere\.yaml": must be a readable file/],
+      [['start', '--url', 'ws://x'], /--url has no meaning for flowbus start/],
+      [['token', 'a.b'], /agent "a\.b": /],
+      [['token', 'me', '--token', 't'], /--token has no meaning for flowbus token/],
+      [['token', 'me'], /no secret to sign with.*\(BAD_CONFIG\)/],
+    ];
+    for (const [args, expected] of wrong) {
+      const { exit, out, err } = await run(...args);
+      assert.equal(exit, 2, args.join(' '));
+      assert.equal(out, '');
+      assert.match(err, /^flowbus: [^\n]* \([A-Z_]+\): [^\n]+\n$/, args.join(' '));
+      assert.match(err.trimEnd(), expected, args.join(' '));
+    }
+  });
+
+  it('writes errors as JSON for scripts', async () => {
+    const { exit, err } = await run('start', '--shards', '0', '--json');
+    assert.equal(exit, 2);
+    assert.deepEqual(JSON.parse(err), {
+      event: 'error',
+      code: 'BAD_CONFIG',
+      message: '--shards "0": must be a whole number from 1 to 60',
+      remedy: ERRORS.BAD_CONFIG.remedy,
+    });
+  });
+
+  it('has a flag for each setting, in the help too', () => {
+    const program = createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
+    const start = program.commands.find((command) => command.name() === 'start');
+    const help = start?.helpInformation() ?? '';
+    for (const key of CONFIG_KEYS) {
+      assert.ok(help.includes(`${key.flag} `), key.flag);
+      assert.ok(help.replace(/\s+/g, ' ').includes(`env: ${key.env})`), key.env);
+    }
+  });
+
+  it('takes the values of flags under the names of the settings', () => {
+    const program = createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
+    const start = program.commands.find((command) => command.name() === 'start');
+    assert.ok(start);
+    start.parseOptions([
+      '--max-payload',
+      '32KiB',
+      '--verify-checksums',
+      '--port=0',
+      '--allow-unauthenticated',
+      'false',
+    ]);
+    const config = configOf(start.opts(), { FLOWBUS_SHARDS: '3' });
+    assert.equal(config.maxPayload, 32_768);
+    assert.equal(config.verifyChecksums, true);
+    assert.equal(config.allowUnauthenticated, false);
+    assert.equal(config.port, 0);
+    assert.equal(config.shards, 3);
+  });
+
+  it('has examples and exit codes in the help of every command', () => {
+    const program = createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
+    assert.deepEqual(
+      program.commands.map((command) => command.name()),
+      COMMANDS,
+    );
+    for (const command of program.commands) {
+      let text = '';
+      command.configureOutput({ writeOut: (part) => (text += part) });
+      command.outputHelp();
+      assert.match(text, /Examples:\n {2}(npx )?flowbus|\nExamples:/, command.name());
+      assert.match(text, /Exit codes:/, command.name());
+    }
+  });
+
+  it('collects URLs from repeated flags and commas', () => {
+    const program = createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
+    program.parseOptions(['--url', 'ws://a, ws://b', '--url', 'ws://c,']);
+    assert.deepEqual(program.opts().url, ['ws://a', 'ws://b', 'ws://c']);
+  });
+
+  it('maps every kind of failure to an exit code and one line', () => {
+    const exits: [unknown, number, RegExp][] = [
+      [
+        new FlowbusError('CONNECT_FAILED'),
+        3,
+        /^flowbus: No broker could be reached \(CONNECT_FAILED\): Check the URLs/,
+      ],
+      [
+        new FlowbusError('UNAUTHORIZED', 'the token has expired'),
+        3,
+        /the token has expired \(UNAUTHORIZED\)/,
+      ],
+      [
+        new FlowbusError('UNKNOWN_AGENT', `Nobody is there. ${ERRORS.UNKNOWN_AGENT.remedy} (topic _agent.x)`),
+        1,
+        /^flowbus: Nobody is there \(topic _agent\.x\) \(UNKNOWN_AGENT\): Look it up[^(]*$/,
+      ],
+      [new FlowbusError('TIMEOUT'), 4, /\(TIMEOUT\)/],
+      [new FlowbusError('UNKNOWN_AGENT', 'no agent\nx.'), 1, /^flowbus: no agent x \(UNKNOWN_AGENT\)/],
+      [new FlowbusError('BAD_PATTERN'), 2, /\(BAD_PATTERN\)/],
+      [new FlowbusError('PORT_IN_USE', 'port 1'), 1, /port 1 \(PORT_IN_USE\): Stop that process/],
+      [Object.assign(new Error('broken\n  pipe'), { code: 'EIO' }), 1, /^flowbus: broken pipe \(EIO\): /],
+      ['thrown \x1b[2J', 1, /^flowbus: thrown \\u001b\[2J \(UNEXPECTED\): /],
+      [
+        new CommanderError(1, 'commander.x', "error: unknown option '--x'"),
+        2,
+        /^flowbus: unknown option '--x' \(BAD_OPTION\)/,
+      ],
+    ];
+    for (const [error, exit, expected] of exits) {
+      const failure = failureOf(error);
+      assert.equal(failure.exit, exit);
+      const line = failureLine(failure, false);
+      assert.match(line, expected);
+      assert.doesNotMatch(line, /\n/);
+      assert.equal(JSON.parse(failureLine(failure, true)).code, failure.code);
+    }
+  });
+
+  it('uses colour on a terminal only, and not with NO_COLOR', () => {
+    const terminal = new Recorder(true);
+    assert.notEqual(new Output(terminal, terminal, {}).bold('x'), 'x');
+    assert.equal(new Output(terminal, terminal, { NO_COLOR: '1' }).bold('x'), 'x');
+    assert.equal(new Output(terminal, terminal, { TERM: 'dumb' }).cyan('x'), 'x');
+    assert.notEqual(new Output(terminal, terminal, { NO_COLOR: '' }).dim('x'), 'x');
+    assert.equal(new Output(new Recorder(), terminal, {}).bold('x'), 'x');
+  });
+
+  it('writes the lines of a turn together and in order', async () => {
+    const writes: string[] = [];
+    const output = new Output(
+      { write: (text) => writes.push(text) },
+      { write: (text) => writes.push(text) },
+      {},
+    );
+    output.line('a');
+    output.line('b');
+    output.notice('c');
+    output.line('d');
+    assert.deepEqual(writes, ['a\nb\n', 'c\n']);
+    await new Promise(setImmediate);
+    assert.deepEqual(writes, ['a\nb\n', 'c\n', 'd\n']);
+    output.line('x'.repeat(100_000));
+    assert.equal(writes.length, 4);
+  });
+
+  it('says after the start what to try next', () => {
+    const node = { url: 'ws://127.0.0.1:8081', shards: 2, linkKind: 'shared-memory' } as RunningNode;
+    const output = new Output(new Recorder(), new Recorder(), {});
+    const lines = banner(node, makeConfig({ node: 'node-a' }), output, 'flowbus');
+    assert.match(lines[0], /^flowbus \d+\.\d+\.\d+\S* listens on ws:\/\/127\.0\.0\.1:8081$/);
+    assert.deepEqual(lines.slice(1), [
+      '  node    node-a',
+      '  shards  2',
+      '  links   shared-memory',
+      '',
+      'Try in another terminal:',
+      "  flowbus sub 'demo.**'",
+      `  flowbus pub demo.hello '{"hi":1}'`,
+      '  flowbus agents',
+    ]);
+    const secured = makeConfig({ authSecret: 'x'.repeat(32) });
+    const other = banner(
+      { ...node, url: 'ws://127.0.0.1:9' } as RunningNode,
+      secured,
+      output,
+      'npx flowbus',
+    ).join('\n');
+    assert.match(other, /TOKEN=\$\(npx flowbus token me/);
+    assert.match(other, /npx flowbus agents --url ws:\/\/127\.0\.0\.1:9 --agent-id me --token "\$TOKEN"/);
+  });
+
+  it('takes the version from the package', async () => {
+    const program = createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
+    assert.match(program.version() ?? '', /^\d+\.\d+\.\d+/);
+  });
+});

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type BrokerConfig, makeConfig } from '../../../lib/config/index.js';
+import { FlowbusError } from '../../../lib/errors.js';
+import { type Ground, prepareGround, type SharedMemory } from '../../../shards/ground.js';
+
+describe('the ground', () => {
+  const callersTmp = process.env.TMPDIR;
+  let messages: string[];
+  let tmp: string;
+  const line = (_: object, message: string) => messages.push(message);
+  const log = { debug: line, info: line, warn: line, error: line };
+
+  beforeEach(() => {
+    messages = [];
+    tmp = mkdtempSync(join(tmpdir(), 'flowbus-test-'));
+    process.env.TMPDIR = tmp;
+  });
+
+  afterEach(() => {
+    if (callersTmp === undefined) delete process.env.TMPDIR;
+    else process.env.TMPDIR = callersTmp;
+    rmSync(tmp, { recursive: true });
+  });
+
+  /** Shared memory that works, or not, and what was done with it. */
+  function memory(works: boolean, calls: string[] = []): SharedMemory {
+    return {
+      probe: () => Promise.resolve(works),
+      removeStale: () => ['/stale'],
+      create(instance, workers) {
+        calls.push(`create ${instance} ${workers}`);
+        return '/segment';
+      },
+      remove: (path) => calls.push(`remove ${path}`),
+    };
+  }
+
+  function prepare(links: BrokerConfig['links'], sharedMemory: SharedMemory): Promise<Ground> {
+    return prepareGround(makeConfig({ links, shards: 3 }), 'i1', log, sharedMemory);
+  }
+
+  it('is shared memory where the probe works, after stale segments are removed; all of it can be removed', async () => {
+    const calls: string[] = [];
+    const ground = await prepare('auto', memory(true, calls));
+    assert.deepEqual(
+      [ground.linkKind, ground.segmentPath, ground.counterFile],
+      ['shared-memory', '/segment', null],
+    );
+    assert.ok(existsSync(ground.socketsDir));
+    assert.match(messages.join('\n'), /dead instances[\s\S]*links are shared memory/);
+    ground.remove();
+    assert.ok(!existsSync(ground.socketsDir));
+    assert.deepEqual(calls, ['create i1 3', 'remove /segment']);
+  });
+
+  it('is Unix sockets, and a counter file, where the probe fails, and says so', async () => {
+    const ground = await prepare('auto', memory(false));
+    assert.deepEqual([ground.linkKind, ground.segmentPath], ['unix-socket', null]);
+    assert.ok(existsSync(String(ground.counterFile)));
+    assert.match(messages.join('\n'), /links are Unix sockets: the probe .* failed/);
+    ground.remove();
+    assert.deepEqual(readdirSync(tmp), []);
+  });
+
+  it('is Unix sockets without a probe where so configured', async () => {
+    const sharedMemory = { ...memory(true), probe: () => assert.fail('probed') };
+    const ground = await prepare('unix-socket', sharedMemory);
+    assert.equal(ground.linkKind, 'unix-socket');
+    ground.remove();
+  });
+
+  it('fails where shared memory is demanded and does not work', async () => {
+    await assert.rejects(prepare('shared-memory', memory(false)), {
+      code: 'BAD_CONFIG',
+      message: /^links shared-memory: /,
+    });
+    assert.deepEqual(readdirSync(tmp), []);
+  });
+
+  it('passes on that shared memory is full, and leaves nothing behind', async () => {
+    const full = new FlowbusError('SHARED_MEMORY_FULL', 'needs 7 bytes');
+    const sharedMemory: SharedMemory = {
+      ...memory(true),
+      create() {
+        throw full;
+      },
+    };
+    await assert.rejects(prepare('auto', sharedMemory), full);
+    assert.deepEqual(readdirSync(tmp), []);
+  });
+});

@@ -1,0 +1,294 @@
+import assert from 'node:assert/strict';
+import { Encoding } from '../../../../lib/wire/frame.js';
+import { DoorServer, FakePort, RECORD, readAll } from './fake-port.js';
+
+describe('HTTP door', () => {
+  let port: FakePort;
+  let server: DoorServer;
+
+  beforeEach(async () => {
+    port = new FakePort();
+    server = await DoorServer.open(port, { bodyTime: 100, maxBodies: 2 });
+  });
+
+  afterEach(() => server.close());
+
+  const get = (path: string, init?: RequestInit): Promise<Response> => fetch(server.url(path), init);
+  const post = (path: string, body: BodyInit, headers: HeadersInit = {}): Promise<Response> =>
+    fetch(server.url(path), { method: 'POST', body, headers });
+
+  async function errorOf(response: Response): Promise<[number, string]> {
+    assert.equal(response.headers.get('content-type'), 'application/json');
+    const { code, message, ...others } = await response.json();
+    assert.deepEqual(others, {});
+    assert.ok(message.length > 10);
+    return [response.status, code];
+  }
+
+  describe('publish', () => {
+    it('takes JSON, text and bytes', async () => {
+      const types: [string, string, Encoding][] = [
+        ['application/json', '{"a": [1]}', Encoding.json],
+        ['application/cloudevents+json; charset=utf-8', 'null', Encoding.json],
+        ['text/plain; charset=utf-8', 'hello', Encoding.text],
+        ['application/octet-stream', '\x00\x01', Encoding.bytes],
+      ];
+      for (const [type, body, encoding] of types) {
+        const response = await post('/v1/publish/agent.x', Buffer.from(body, 'latin1'), {
+          'content-type': type,
+        });
+        assert.equal(response.status, 202);
+        assert.deepEqual(await response.json(), { accepted: true });
+        assert.deepEqual(port.published.pop(), {
+          caller: 'anybody',
+          topic: 'agent.x',
+          payload: body,
+          encoding,
+          options: { lane: 2, ttl: null, key: null },
+        });
+      }
+    });
+
+    it('takes a body without type, and none at all, as bytes', async () => {
+      assert.equal((await post('/v1/publish/a', new Uint8Array([255]))).status, 202);
+      assert.equal(port.published[0].encoding, Encoding.bytes);
+      assert.equal((await get('/v1/publish/a', { method: 'POST' })).status, 202);
+      assert.equal(port.published[1].payload, '');
+    });
+
+    it('hands priority, time to live and key on', async () => {
+      const headers = {
+        'flowbus-priority': 'high',
+        'flowbus-ttl': '500',
+        'flowbus-key': Buffer.from('Schlüssel').toString('latin1'),
+      };
+      assert.equal((await post('/v1/publish/a', 'x', headers)).status, 202);
+      assert.deepEqual(port.published[0].options, { lane: 1, ttl: 500, key: 'Schlüssel' });
+    });
+
+    it('decodes the topic', async () => {
+      assert.equal((await post('/v1/publish/agent.%C3%BC%2F.x?y', 'x')).status, 202);
+      assert.equal(port.published[0].topic, 'agent.ü/.x');
+    });
+
+    it('refuses what is wrong before it publishes', async () => {
+      const json = { 'content-type': 'application/json' };
+      const cases: [string, BodyInit, HeadersInit, number, string][] = [
+        ['', 'x', {}, 400, 'BAD_TOPIC'],
+        ['a..b', 'x', {}, 400, 'BAD_TOPIC'],
+        ['a.*', 'x', {}, 400, 'BAD_TOPIC'],
+        ['a.%FF', 'x', {}, 400, 'BAD_TOPIC'],
+        ['a%20b', 'x', {}, 400, 'BAD_TOPIC'],
+        ['a', '{"a":', json, 400, 'BAD_JSON'],
+        ['a', '', json, 400, 'BAD_JSON'],
+        ['a', new Uint8Array([0x22, 0xff, 0x22]), json, 400, 'BAD_UTF8'],
+        ['a', new Uint8Array([0xff]), { 'content-type': 'text/plain' }, 400, 'BAD_UTF8'],
+        ['a', 'x', { 'flowbus-priority': 'urgent' }, 400, 'BAD_OPTION'],
+        ['a', 'x', { 'flowbus-ttl': '0' }, 400, 'BAD_OPTION'],
+        ['a', 'x', { 'flowbus-ttl': '4294967296' }, 400, 'BAD_OPTION'],
+        ['a', 'x', { 'flowbus-ttl': '1.5' }, 400, 'BAD_OPTION'],
+        ['a', 'x', { 'flowbus-key': 'k'.repeat(256) }, 400, 'BAD_OPTION'],
+        ['a', 'x'.repeat(1025), {}, 413, 'PAYLOAD_TOO_LARGE'],
+      ];
+      for (const [topic, body, headers, status, code] of cases) {
+        assert.deepEqual(
+          await errorOf(await post(`/v1/publish/${topic}`, body, headers)),
+          [status, code],
+          topic,
+        );
+      }
+      assert.equal(port.published.length, 0);
+    });
+
+    it('takes a body of exactly maxPayload', async () => {
+      assert.equal((await post('/v1/publish/a', 'x'.repeat(1024))).status, 202);
+    });
+
+    it('says so when publishers are held, and when to come again', async () => {
+      port.verdict = 'OVERLOADED';
+      const response = await post('/v1/publish/a', 'x');
+      assert.deepEqual(await errorOf(response), [503, 'OVERLOADED']);
+      assert.equal(response.headers.get('retry-after'), '1');
+      port.verdict = 'FORBIDDEN_TOPIC';
+      assert.deepEqual(await errorOf(await post('/v1/publish/a', 'x')), [403, 'FORBIDDEN_TOPIC']);
+    });
+
+    it('answers a body that is much too long before it has come', async () => {
+      const socket = server.connect();
+      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n');
+      socket.write(Buffer.alloc(300_000));
+      socket.end();
+      const text = await readAll(socket);
+      assert.match(text, /^HTTP\/1\.1 413 /);
+      assert.match(text, /\r\nConnection: close\r\n/);
+      assert.match(text, /"PAYLOAD_TOO_LARGE"/);
+    });
+
+    it('answers a chunked body as soon as it is too long', async () => {
+      const socket = server.connect();
+      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
+      socket.write(`800\r\n${'x'.repeat(0x800)}\r\n`);
+      assert.match(await readAll(socket), /^HTTP\/1\.1 413 .*"PAYLOAD_TOO_LARGE"/s);
+    });
+
+    it('puts a body together from many pieces', async () => {
+      const socket = server.connect();
+      socket.setNoDelay(true);
+      socket.write(
+        'POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 6\r\n\r\n',
+      );
+      for (const piece of ['ab', 'cd', 'ef']) {
+        await new Promise((resolve) => socket.write(piece, resolve));
+      }
+      assert.match(await readAll(socket), /^HTTP\/1\.1 202 /);
+      assert.equal(port.published[0].payload, 'abcdef');
+    });
+
+    it('puts a body together from thousands of crumbs', async () => {
+      port.maxPayload = 5000;
+      const socket = server.connect();
+      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n');
+      socket.write(`Transfer-Encoding: chunked\r\n\r\n${'1\r\na\r\n1\r\nb\r\n'.repeat(2500)}0\r\n\r\n`);
+      assert.match(await readAll(socket), /^HTTP\/1\.1 202 /);
+      assert.equal(port.published[0].payload, 'ab'.repeat(2500));
+    });
+
+    it('gives a slow body up after its time', async () => {
+      const socket = server.connect();
+      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx');
+      const text = await readAll(socket);
+      assert.match(text, /^HTTP\/1\.1 408 .*"TIMEOUT"/s);
+      assert.equal(port.published.length, 0);
+    });
+
+    it('reads a bounded number of bodies at a time, and forgets those whose client has gone', async () => {
+      const head = 'POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx';
+      const slow = [server.connect(), server.connect()];
+      for (const socket of slow) socket.on('error', () => {}).write(head);
+      let response = await post('/v1/publish/a', 'x');
+      while (response.status !== 503) response = await post('/v1/publish/a', 'x');
+      assert.deepEqual(await errorOf(response), [503, 'OVERLOADED']);
+      for (const socket of slow) socket.destroy();
+      while (response.status !== 202) response = await post('/v1/publish/a', 'x');
+    });
+  });
+
+  describe('agents', () => {
+    it('shows a page', async () => {
+      const response = await get('/v1/agents');
+      assert.equal(response.status, 200);
+      assert.deepEqual(await response.json(), { records: [RECORD], cursor: 'planner-1' });
+      assert.deepEqual(port.queries, [[{ id: null, type: null, capability: null, online: null }, null, 100]]);
+    });
+
+    it('hands the conditions on; an empty one asks nothing', async () => {
+      await get('/v1/agents?type=planner&capability=plan%20it&id=&online=false&cursor=a&limit=500');
+      assert.deepEqual(port.queries, [
+        [{ id: null, type: 'planner', capability: 'plan it', online: false }, 'a', 500],
+      ]);
+    });
+
+    it('refuses what it does not understand', async () => {
+      for (const query of ['capabilty=x', 'type=a&type=b', 'online=yes', 'limit=0', 'limit=501', 'limit=x']) {
+        assert.deepEqual(await errorOf(await get(`/v1/agents?${query}`)), [400, 'BAD_OPTION'], query);
+      }
+    });
+  });
+
+  describe('routes', () => {
+    it('tell whether the shard lives and is ready', async () => {
+      assert.deepEqual(await (await get('/healthz')).json(), { status: 'ok' });
+      assert.deepEqual(await (await get('/readyz')).json(), { ready: true, reasons: [] });
+      port.readiness = { ready: false, reasons: ['links are starting'] };
+      const response = await get('/readyz');
+      assert.equal(response.status, 503);
+      assert.deepEqual(await response.json(), port.readiness);
+      assert.equal((await get('/healthz')).status, 200);
+    });
+
+    it('show the metrics', async () => {
+      const response = await get('/metrics');
+      assert.equal(response.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8');
+      assert.equal(await response.text(), 'flowbus_agents 1\n');
+    });
+
+    it('answer HEAD without a body', async () => {
+      for (const path of ['/v1/agents', '/healthz', '/readyz', '/metrics', '/v1/subscribe?pattern=a']) {
+        const response = await get(path, { method: 'HEAD' });
+        assert.equal(response.status, 200, path);
+        assert.equal(await response.text(), '');
+      }
+      assert.equal(port.streams.length, 0);
+    });
+
+    it('are not found, or say which methods they take', async () => {
+      for (const path of ['/', '/v1', '/v1/publish', '/healthz/', '//', '/v1/agents/x']) {
+        assert.deepEqual(await errorOf(await get(path)), [404, 'NOT_FOUND'], path);
+      }
+      for (const [path, method, allow] of [
+        ['/v1/publish/a', 'GET', 'POST'],
+        ['/v1/agents', 'POST', 'GET, HEAD'],
+        ['/metrics', 'DELETE', 'GET, HEAD'],
+      ]) {
+        const response = await get(path, { method });
+        assert.deepEqual(await errorOf(response), [405, 'METHOD_NOT_ALLOWED']);
+        assert.equal(response.headers.get('allow'), allow);
+      }
+    });
+
+    it('are never cached', async () => {
+      for (const path of ['/healthz', '/nowhere', '/metrics']) {
+        assert.equal((await get(path)).headers.get('cache-control'), 'no-store');
+      }
+    });
+
+    it('count each answer once', async () => {
+      await get('/healthz');
+      await get('/nowhere');
+      await post('/v1/publish/a', 'x');
+      assert.deepEqual(port.statuses, [200, 404, 202]);
+    });
+  });
+
+  describe('tokens', () => {
+    it('are wanted everywhere but for health and readiness', async () => {
+      port.token = 'secret';
+      for (const path of ['/v1/agents', '/metrics', '/v1/subscribe?pattern=a']) {
+        const response = await get(path);
+        assert.deepEqual(await errorOf(response), [401, 'UNAUTHORIZED'], path);
+        assert.equal(response.headers.get('www-authenticate'), 'Bearer');
+      }
+      assert.deepEqual(await errorOf(await post('/v1/publish/a', 'x')), [401, 'UNAUTHORIZED']);
+      assert.equal((await get('/healthz')).status, 200);
+      assert.equal((await get('/readyz')).status, 200);
+      assert.equal(port.published.length + port.streams.length + port.queries.length, 0);
+    });
+
+    it('open the door, and what they say reaches the shard', async () => {
+      port.token = 'secret';
+      const headers = { authorization: 'Bearer secret' };
+      assert.equal((await get('/metrics', { headers })).status, 200);
+      assert.equal((await post('/v1/publish/a', 'x', headers)).status, 202);
+      assert.equal(port.published[0].caller, 'secret');
+    });
+  });
+
+  it('tells the log, and not the client, what failed', async () => {
+    port.failure = new Error('with secrets');
+    const response = await post('/v1/publish/a', 'x');
+    assert.equal(response.status, 500);
+    assert.ok(!(await response.text()).includes('secrets'));
+    assert.deepEqual(port.failures, [port.failure]);
+  });
+
+  it('keeps the connection for further requests', async () => {
+    const socket = server.connect();
+    socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nPOST /v1/publish/a HTTP/1.1\r\nHost: x\r\n');
+    socket.write('Content-Length: 1\r\n\r\nxGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    const text = await readAll(socket);
+    assert.deepEqual(
+      [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status),
+      ['200', '202', '404'],
+    );
+  });
+});
