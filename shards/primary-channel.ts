@@ -3,6 +3,7 @@
  * pings, reports the load and takes over connections.
  */
 import { Socket, type SocketConstructorOpts } from 'node:net';
+import { dieWithParent } from './parent-death.js';
 import {
   BOOT_VARIABLE,
   type BootData,
@@ -81,6 +82,7 @@ export function joinPrimary(listener: PrimaryListener): PrimaryChannel {
   let adopted = 0;
   let draining = false;
 
+  void dieWithParent();
   // A terminal's Ctrl-C and some service managers signal the whole group: it is the primary that says when to drain.
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => {});

@@ -11,12 +11,12 @@ import { Siege } from './siege.js';
 
 const MIB = 1024 * 1024;
 /** In one test, of all shards together: mostly garbage. What would be held without a bound is a multiple. */
-const MEMORY_GROWTH = 48 * MIB;
+const MEMORY_GROWTH = 96 * MIB;
 const UPGRADE_TIMEOUT = 300;
 const HELLO_TIMEOUT = 300;
 const STALL_LIMIT = 200;
-/** Messages of 16 KiB: 128 MiB. */
-const FLOOD = 8192;
+/** Messages of 16 KiB: 256 MiB. */
+const FLOOD = 16_384;
 
 describe('hostile clients', function () {
   this.timeout(30_000);

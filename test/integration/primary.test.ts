@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,6 +55,12 @@ function isAlive(pid: number | undefined): boolean {
   }
 }
 
+/** User time that a process has had, in hundredths of a second. */
+function cpuTicks(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[11]);
+}
+
 function runDirectories(): string[] {
   return readdirSync(tmpdir()).filter((name) => name.startsWith('flowbus-run-'));
 }
@@ -94,8 +100,8 @@ function live(node: RunningNode, slot: number): boolean {
 }
 
 /** Asks a shard for what it does not survive. */
-function provoke(node: RunningNode, path: string, agentId: string): void {
-  const socket = connect(node.address.port, '127.0.0.1');
+function provoke(port: number, path: string, agentId: string): void {
+  const socket = connect(port, '127.0.0.1');
   socket.on('error', () => {});
   socket.write(`GET ${path}?agentId=${agentId} HTTP/1.1\r\nHost: x\r\n\r\n`);
 }
@@ -191,7 +197,7 @@ describe('the primary', function () {
       const problem = await echoBehindUpgrade(node.address.port, '/', [Buffer.from('hello')], [50]);
       assert.equal(problem, null);
       const { port } = node.address;
-      provoke(node, '/crash', 'x');
+      provoke(node.address.port, '/crash', 'x');
       await until('the restart', () =>
         node.processes().some(({ incarnation, live }) => incarnation === 2 && live),
       );
@@ -259,7 +265,7 @@ describe('the primary', function () {
         { timing: { backoffMin: 2000 }, limits: { maxWaiting: 1, waitLimit: 200 } },
       );
       const { port } = node.address;
-      provoke(node, '/crash', 'x');
+      provoke(node.address.port, '/crash', 'x');
       await until('the end', () => !live(node, 0));
       const text = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n';
       const answers = await Promise.all([request(port, text), request(port, text)]);
@@ -315,7 +321,7 @@ describe('the primary', function () {
       const bystander = new WebSocket(`${node.url}/?agentId=${other}`);
       await new Promise((resolve, reject) => bystander.once('open', resolve).once('error', reject));
       for (let incarnation = 1; incarnation <= 3; incarnation++) {
-        provoke(node, '/crash', victim);
+        provoke(node.address.port, '/crash', victim);
         await until('the end', () => !live(node, 1));
         assert.equal((await who(node, victim)).slot, 0);
         await until('the restart', () => live(node, 1));
@@ -342,7 +348,7 @@ describe('the primary', function () {
     it('begins with short pauses again after a life long enough', async () => {
       const node = await start({ shards: 1 }, { timing: { backoffReset: 1 } });
       for (let incarnation = 1; incarnation <= 2; incarnation++) {
-        provoke(node, '/crash', 'x');
+        provoke(node.address.port, '/crash', 'x');
         await until(
           'the restart',
           () => node.processes()[0]?.incarnation === incarnation + 1 && live(node, 0),
@@ -354,7 +360,7 @@ describe('the primary', function () {
 
     it('keeps connections that come while no shard is live, and hands them to the next', async () => {
       const node = await start({ shards: 1 }, { timing: { backoffMin: 300 } });
-      provoke(node, '/crash', 'x');
+      provoke(node.address.port, '/crash', 'x');
       await until('the end', () => !live(node, 0));
       assert.equal(
         await echoBehindUpgrade(node.address.port, '/?agentId=x', [Buffer.from('hello')], [9]),
@@ -366,7 +372,7 @@ describe('the primary', function () {
     it('kills and restarts a shard that is stuck; the connections that waited for it go elsewhere', async () => {
       const node = await start({}, { timing: { pingInterval: 50, stuckTimeout: 500, backoffMin: 2000 } });
       const victim = await agentOn(node, 1);
-      provoke(node, '/spin', victim);
+      provoke(node.address.port, '/spin', victim);
       const waiting = Array.from({ length: 40 }, (_, index) =>
         echoBehindUpgrade(node.address.port, `/?agentId=${victim}`, [Buffer.from(`hello ${index}`)], [index]),
       );
@@ -480,6 +486,18 @@ describe('the primary', function () {
       assert.ok(!left.some(existsSync));
       await node.stop();
       assert.deepEqual(runDirectories(), []);
+    });
+
+    it('takes shards along that are too busy to notice kill -9 of the primary', async function () {
+      if (process.platform !== 'linux') this.skip();
+      const { child, url, pids } = await runProgram();
+      const port = Number(new URL(url).port);
+      const { pid } = await whoAt(port, 'x');
+      const before = cpuTicks(pid);
+      provoke(port, '/spin', 'x');
+      await until('the spin', () => cpuTicks(pid) > before + 20);
+      child.kill('SIGKILL');
+      await until('the end of the shards', () => !pids.some(isAlive));
     });
   });
 });

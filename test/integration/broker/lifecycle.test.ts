@@ -54,361 +54,365 @@ async function start(...options: Parameters<typeof startBroker>): Promise<Runnin
   return node;
 }
 
-afterEach(async () => {
-  await closeSockets();
-  await closeAgents();
-  for (const node of nodes.splice(0)) {
-    const leftovers = leftoversOf(node);
-    await node.stop();
-    assertGone(leftovers);
-  }
-});
-
-describe('a connection that breaks', () => {
-  let node: RunningNode;
-  let proxy: TcpProxy;
-  afterEach(() => proxy.close());
-  const prepare = async (config: Parameters<typeof startBroker>[0] = {}) => {
-    node = await start(config);
-    proxy = await TcpProxy.open(node.address.port);
-  };
-
-  it('is resumed: what was published meanwhile arrives, in order and without a gap', async () => {
-    await prepare();
-    const publisher = await join(node.url, nameOn(0, 'publisher'));
-    const subscriber = await joinNoting(proxy.url, nameOn(1, 'subscriber'), 'resume.*');
-    for (let round = 0; round < 3; round++) {
-      const base = round * 1000;
-      for (const number of range(base, base + 100)) publisher.publish('resume.x', number);
-      await until('the first', () => subscriber.numbers.length === base + 100);
-      proxy.cut();
-      await until('the cut', () => subscriber.disconnects.length === round + 1);
-      assert.equal(subscriber.disconnects[round].reconnecting, true);
-      // Also on a topic that is new, and from an agent that is.
-      const stranger = await join(node.url, nameOn(0, `stranger-${round}`));
-      for (const number of range(base + 100, base + 900)) publisher.publish('resume.x', number);
-      await until('these', async () => {
-        const [{ state }] = await publisher.agents({ id: subscriber.agent.agentId });
-        return state === 'suspect' && publisher.counts.waitingBytes === 0;
-      });
-      for (const number of range(base + 900, base + 1000)) stranger.publish(`resume.new-${round}`, number);
-      proxy.release();
-      await until('all', () => subscriber.numbers.length === base + 1000);
-      assert.equal(subscriber.reconnects.length, round + 1);
-      assert.equal(subscriber.reconnects[round].resumed, true);
-    }
-    assert.deepEqual(subscriber.numbers, range(0, 3000));
-    assert.deepEqual(subscriber.gaps, []);
-    assert.equal(subscriber.agent.counts.badFrames, 0);
-    assert.equal(await metric(node, 'flowbus_resumes_total'), 3);
-  });
-
-  it('says how many messages went down with it', async () => {
-    await prepare();
-    const publisher = await join(node.url, nameOn(0, 'publisher'));
-    const subscriber = await joinNoting(proxy.url, nameOn(1, 'subscriber'), 'resume.*');
-    const delivered = () => metric(node, 'flowbus_deliveries_total');
-    for (const number of range(0, 100)) publisher.publish('resume.x', number);
-    await until('the first', () => subscriber.numbers.length === 100);
-    proxy.swallow();
-    const before = await delivered();
-    for (const number of range(100, 137)) publisher.publish('resume.x', number);
-    await until('the broker to have sent them', async () => (await delivered()) - before === 37);
-    proxy.cut();
-    await until('the cut', () => subscriber.disconnects.length === 1);
-    for (const number of range(137, 200)) publisher.publish('resume.x', number);
-    proxy.release();
-    await until('the rest', () => subscriber.numbers.at(-1) === 199);
-    assert.deepEqual(subscriber.numbers, [...range(0, 100), ...range(137, 200)]);
-    assert.deepEqual(subscriber.gaps, [{ missed: 37, reason: 'resume' }]);
-  });
-
-  it('keeps no more than the backlog for it, and says how many more there were', async () => {
-    await prepare({ backlog: 128 * KIB });
-    const publisher = await join(node.url, nameOn(0, 'publisher'));
-    const other = await joinNoting(node.url, nameOn(0, 'other'), 'resume.*');
-    const subscriber = await joinNoting(proxy.url, nameOn(1, 'subscriber'), 'resume.*');
-    proxy.cut();
-    await until('the cut', async () => {
-      const [{ state }] = await publisher.agents({ id: subscriber.agent.agentId });
-      return subscriber.disconnects.length === 1 && state === 'suspect';
-    });
-    const total = 10_000;
-    for (const number of range(0, total)) {
-      if (!publisher.publish('resume.x', number)) await publisher.drained();
-    }
-    await until('the other to have all', () => other.numbers.length === total);
-    await until('the other shard to have all', async () => {
-      return (await metric(node, 'flowbus_link_frames_total', 'direction="in"', 'worker="1"')) === total;
-    });
-    proxy.release();
-    const missed = () => subscriber.gaps.reduce((sum, gap) => sum + (gap.missed ?? Number.NaN), 0);
-    await until('the rest', () => subscriber.numbers.length + missed() >= total);
-    assert.equal(subscriber.numbers.length + missed(), total);
-    assert.ok(missed() > 0);
-    assert.equal(await metric(node, 'flowbus_dropped_total', 'root="resume"', 'reason="shed"'), missed());
-    publisher.publish('resume.x', total);
-    await until('one more', () => subscriber.numbers.at(-1) === total);
-  });
-
-  it('is a session lost after the resume window: subscriptions are back, with a gap of unknown size', async () => {
-    await prepare({ resumeWindow: 100 });
-    const publisher = await join(node.url, nameOn(0, 'publisher'));
-    const subscriber = await joinNoting(proxy.url, nameOn(1, 'subscriber'), 'resume.*');
-    proxy.cut();
-    await until('the end of the session', async () => {
-      const [{ state }] = await publisher.agents({ id: subscriber.agent.agentId });
-      return state === 'offline';
-    });
-    proxy.release();
-    await until('the reconnect', () => subscriber.reconnects.length === 1);
-    assert.equal(subscriber.reconnects[0].resumed, false);
-    publisher.publish('resume.x', 1);
-    await until('the message', () => subscriber.numbers.length === 1);
-    assert.deepEqual(subscriber.gaps, [{ missed: undefined, reason: 'session-lost' }]);
-  });
-
-  it('loses nothing that its agent publishes meanwhile, nor what subscribes meanwhile', async () => {
-    await prepare();
-    const subscriber = await joinNoting(node.url, nameOn(0, 'subscriber'), 'out.*');
-    const publisher = await joinNoting(proxy.url, nameOn(1, 'publisher'), 'in.*');
-    for (let round = 0; round < 3; round++) {
-      const base = round * 500;
-      for (const number of range(base, base + 100)) publisher.agent.publish('out.x', number);
-      await until('the first', () => subscriber.numbers.length === base + 100);
-      proxy.cut();
-      await until('the cut', () => publisher.disconnects.length === round + 1);
-      const late: number[] = [];
-      const subscribing = publisher.agent.subscribe(`late.${round}`, (message) => late.push(message.json()));
-      for (const number of range(base + 100, base + 500)) publisher.agent.publish('out.x', number);
-      proxy.release();
-      await until('all', () => subscriber.numbers.length === base + 500);
-      await subscribing;
-      subscriber.agent.publish(`late.${round}`, round);
-      await until('the late one', () => late.length === 1);
-    }
-    assert.deepEqual(subscriber.numbers, range(0, 1500));
-    assert.deepEqual(subscriber.gaps, []);
-  });
-});
-
-describe('several nodes', () => {
-  it('are tried in turn at the first connection', async () => {
-    const node = await start();
-    const closed = createServer().listen(0, '127.0.0.1');
-    await once(closed, 'listening');
-    const { port } = closed.address() as { port: number };
-    closed.close();
-    const agent = await join([`ws://127.0.0.1:${port}`, node.url], 'seeker');
-    assert.equal(agent.connected, true);
-  });
-
-  it('take over the agents of one that shuts down, or is gone without a word', async () => {
-    const [first, second, third] = [await start(), await start(), await start()];
-    const { agent, reconnects, disconnects, gaps, numbers } = await joinNoting(
-      [first.url, second.url, third.url],
-      'mover',
-      'moved.*',
-    );
-    for (const [index, [from, to]] of [
-      [first, second],
-      [second, third],
-    ].entries()) {
-      if (index === 0) await from.stop();
-      else await from.kill();
-      await until('the move', () => reconnects.length === index + 1);
-      assert.equal(disconnects[index].code, index === 0 ? 'SHUTTING_DOWN' : 'DISCONNECTED');
-      assert.equal(disconnects[index].reconnecting, true);
-      assert.equal(new URL(reconnects[index].url).host, new URL(to.url).host);
-      assert.deepEqual(gaps[index], { missed: undefined, reason: 'session-lost' });
-      const publisher = await join(to.url, 'publisher');
-      publisher.publish('moved.x', index);
-      await until('the message', () => numbers.length === index + 1);
-      const reply = publisher.request('mover', 'x');
-      agent.once('message', () => 'here');
-      assert.equal((await reply).text(), 'here');
+describe('the life of a node', () => {
+  afterEach(async () => {
+    await closeSockets();
+    await closeAgents();
+    for (const node of nodes.splice(0)) {
+      const leftovers = leftoversOf(node);
+      await node.stop();
+      assertGone(leftovers);
     }
   });
-});
 
-describe('SIGTERM', () => {
-  const programs: ChildProcess[] = [];
-  afterEach(() => {
-    for (const child of programs.splice(0)) if (child.exitCode === null) child.kill('SIGKILL');
-  });
+  describe('a connection that breaks', () => {
+    let node: RunningNode;
+    let proxy: TcpProxy;
+    afterEach(() => proxy.close());
+    const prepare = async (config: Parameters<typeof startBroker>[0] = {}) => {
+      node = await start(config);
+      proxy = await TcpProxy.open(node.address.port);
+    };
 
-  it('delivers what is under way, says goodbye to all kinds of agents, and exits with code 0', async () => {
-    const child = spawn(process.execPath, [PROGRAM], { stdio: ['ignore', 'pipe', 'inherit'] });
-    programs.push(child);
-    const exited = once(child, 'exit');
-    const [line] = (await once(child.stdout, 'data')) as [Buffer];
-    const { url, pids } = JSON.parse(line.toString()) as { url: string; pids: number[] };
-    const total = 10_000;
-    const publisher = await join(url, { agentId: nameOn(0, 'publisher'), reconnect: false });
-    const slow = await join(url, { agentId: nameOn(1, 'slow'), reconnect: false, maxInFlight: 1 });
-    const ends: Disconnect[] = [];
-    for (const agent of [publisher, slow]) agent.on('disconnect', (end) => ends.push(end));
-    let open = () => {};
-    const gate = new Promise<void>((resolve) => {
-      open = resolve;
-    });
-    let count = 0;
-    await slow.subscribe('last.*', () => (count++ === 0 ? gate : undefined));
-    const json = await JsonAgent.join(url, { agentId: 'json' });
-    const address = { host: '127.0.0.1', port: Number(new URL(url).port) };
-    const stream = get({ ...address, path: '/v1/subscribe?pattern=last.*', agent: false });
-    const [response] = (await once(stream, 'response')) as [IncomingMessage];
-    let events = '';
-    response.setEncoding('utf8').on('data', (text: string) => {
-      events += text;
-    });
-
-    const payload = new Uint8Array(200);
-    for (let i = 0; i < total; i++) {
-      if (!publisher.publish('last.x', payload)) await publisher.drained();
-    }
-    await until(
-      'all to be taken',
-      async () => (await metric({ address }, 'flowbus_publishes_total')) === total,
-    );
-    assert.ok(count < total, 'nothing was under way');
-    child.kill('SIGTERM');
-    await until('the end of accepting', () =>
-      fetchPage({ address }, '/healthz').then(
-        () => false,
-        () => true,
-      ),
-    );
-    open();
-    await until('the goodbyes', () => ends.length === 2);
-    assert.equal(count, total);
-    assert.deepEqual(
-      ends.map(({ code, reconnecting }) => ({ code, reconnecting })),
-      Array(2).fill({ code: 'SHUTTING_DOWN', reconnecting: false }),
-    );
-    const goaway = await json.next('goaway');
-    assert.deepEqual([goaway.code, goaway.reconnect], ['SHUTTING_DOWN', true]);
-    await until('the end of the stream', () => response.complete);
-    assert.match(events, /event: goaway\ndata: .*SHUTTING_DOWN/);
-    assert.equal(events.match(/^event: message$/gm)?.length, total);
-    assert.deepEqual(await exited, [0, null]);
-    assert.deepEqual(pids.filter(isAlive), []);
-  });
-});
-
-describe('a node over Unix sockets', () => {
-  it('carries messages, requests, floods and the directory across its shards', async () => {
-    const node = await start({ links: 'unix-socket', backlog: 1024 * KIB });
-    assert.equal(node.linkKind, 'unix-socket');
-    const agents = [await join(node.url, nameOn(0, 'agent')), await join(node.url, nameOn(1, 'agent'))];
-    for (const agent of agents) agent.on('message', (message) => `${agent.agentId}: ${message.text()}`);
-    for (const [index, agent] of agents.entries()) {
-      const other = agents[1 - index];
-      const reply = await agent.request(other.agentId, 'ping');
-      assert.equal(reply.text(), `${other.agentId}: ping`);
-      assert.equal((await agent.agents({ id: other.agentId }))[0].shard, 1 - index);
-      const total = 30_000;
-      let count = 0;
-      const wrong: number[] = [];
-      const subscription = await other.subscribe('flood.**', ({ sequence }) => {
-        if (sequence !== ++count) wrong.push(sequence);
-      });
-      for (let i = 0; i < total; i++) {
-        if (!agent.publish('flood.x', 'y'.repeat(100))) await agent.drained();
+    it('is resumed: what was published meanwhile arrives, in order and without a gap', async () => {
+      await prepare();
+      const publisher = await join(node.url, nameOn(0, 'publisher'));
+      const subscriber = await joinNoting(proxy.url, nameOn(1, 'subscriber'), 'resume.*');
+      for (let round = 0; round < 3; round++) {
+        const base = round * 1000;
+        for (const number of range(base, base + 100)) publisher.publish('resume.x', number);
+        await until('the first', () => subscriber.numbers.length === base + 100);
+        proxy.cut();
+        await until('the cut', () => subscriber.disconnects.length === round + 1);
+        assert.equal(subscriber.disconnects[round].reconnecting, true);
+        // Also on a topic that is new, and from an agent that is.
+        const stranger = await join(node.url, nameOn(0, `stranger-${round}`));
+        for (const number of range(base + 100, base + 900)) publisher.publish('resume.x', number);
+        await until('these', async () => {
+          const [{ state }] = await publisher.agents({ id: subscriber.agent.agentId });
+          return state === 'suspect' && publisher.counts.waitingBytes === 0;
+        });
+        for (const number of range(base + 900, base + 1000)) stranger.publish(`resume.new-${round}`, number);
+        proxy.release();
+        await until('all', () => subscriber.numbers.length === base + 1000);
+        assert.equal(subscriber.reconnects.length, round + 1);
+        assert.equal(subscriber.reconnects[round].resumed, true);
       }
-      await until('all', () => count === total);
-      assert.deepEqual(wrong, []);
-      await subscription.unsubscribe();
-      await assert.rejects(agent.request('nobody', ''), { code: 'UNKNOWN_AGENT' });
-    }
-    await until('the counters', async () => {
-      return (await metric(node, 'flowbus_link_frames_total', 'direction="out"')) >= 60_000;
+      assert.deepEqual(subscriber.numbers, range(0, 3000));
+      assert.deepEqual(subscriber.gaps, []);
+      assert.equal(subscriber.agent.counts.badFrames, 0);
+      assert.equal(await metric(node, 'flowbus_resumes_total'), 3);
     });
-  });
-});
 
-describe('HTTP', () => {
-  function post(node: RunningNode, path: string, body: string, headers = {}): Promise<HttpAnswer> {
-    return new Promise((resolve, reject) => {
-      const { host, port } = node.address;
-      const call = request({ host, port, path, method: 'POST', headers, agent: false }, (response) => {
-        let text = '';
-        response.setEncoding('utf8').on('data', (chunk: string) => {
-          text += chunk;
-        });
-        response.once('end', () => resolve({ status: response.statusCode ?? 0, body: text }));
+    it('says how many messages went down with it', async () => {
+      await prepare();
+      const publisher = await join(node.url, nameOn(0, 'publisher'));
+      const subscriber = await joinNoting(proxy.url, nameOn(1, 'subscriber'), 'resume.*');
+      const delivered = () => metric(node, 'flowbus_deliveries_total');
+      for (const number of range(0, 100)) publisher.publish('resume.x', number);
+      await until('the first', () => subscriber.numbers.length === 100);
+      proxy.swallow();
+      const before = await delivered();
+      for (const number of range(100, 137)) publisher.publish('resume.x', number);
+      await until('the broker to have sent them', async () => (await delivered()) - before === 37);
+      proxy.cut();
+      await until('the cut', () => subscriber.disconnects.length === 1);
+      for (const number of range(137, 200)) publisher.publish('resume.x', number);
+      proxy.release();
+      await until('the rest', () => subscriber.numbers.at(-1) === 199);
+      assert.deepEqual(subscriber.numbers, [...range(0, 100), ...range(137, 200)]);
+      assert.deepEqual(subscriber.gaps, [{ missed: 37, reason: 'resume' }]);
+    });
+
+    it('keeps no more than the backlog for it, and says how many more there were', async () => {
+      await prepare({ backlog: 128 * KIB });
+      const publisher = await join(node.url, nameOn(0, 'publisher'));
+      const other = await joinNoting(node.url, nameOn(0, 'other'), 'resume.*');
+      const subscriber = await joinNoting(proxy.url, nameOn(1, 'subscriber'), 'resume.*');
+      proxy.cut();
+      await until('the cut', async () => {
+        const [{ state }] = await publisher.agents({ id: subscriber.agent.agentId });
+        return subscriber.disconnects.length === 1 && state === 'suspect';
       });
-      call.once('error', reject);
-      call.end(body);
+      const total = 10_000;
+      for (const number of range(0, total)) {
+        if (!publisher.publish('resume.x', number)) await publisher.drained();
+      }
+      await until('the other to have all', () => other.numbers.length === total);
+      await until('the other shard to have all', async () => {
+        return (await metric(node, 'flowbus_link_frames_total', 'direction="in"', 'worker="1"')) === total;
+      });
+      proxy.release();
+      const missed = () => subscriber.gaps.reduce((sum, gap) => sum + (gap.missed ?? Number.NaN), 0);
+      await until('the rest', () => subscriber.numbers.length + missed() >= total);
+      assert.equal(subscriber.numbers.length + missed(), total);
+      assert.ok(missed() > 0);
+      assert.equal(await metric(node, 'flowbus_dropped_total', 'root="resume"', 'reason="shed"'), missed());
+      publisher.publish('resume.x', total);
+      await until('one more', () => subscriber.numbers.at(-1) === total);
     });
-  }
 
-  it('tells that the node lives, is ready, and what it counts', async () => {
-    const node = await start();
-    assert.deepEqual(await fetchPage(node, '/healthz'), { status: 200, body: '{"status":"ok"}\n' });
-    assert.deepEqual(await fetchPage(node, '/readyz'), {
-      status: 200,
-      body: '{"ready":true,"reasons":[]}\n',
+    it('is a session lost after the resume window: subscriptions are back, with a gap of unknown size', async () => {
+      await prepare({ resumeWindow: 100 });
+      const publisher = await join(node.url, nameOn(0, 'publisher'));
+      const subscriber = await joinNoting(proxy.url, nameOn(1, 'subscriber'), 'resume.*');
+      proxy.cut();
+      await until('the end of the session', async () => {
+        const [{ state }] = await publisher.agents({ id: subscriber.agent.agentId });
+        return state === 'offline';
+      });
+      proxy.release();
+      await until('the reconnect', () => subscriber.reconnects.length === 1);
+      assert.equal(subscriber.reconnects[0].resumed, false);
+      publisher.publish('resume.x', 1);
+      await until('the message', () => subscriber.numbers.length === 1);
+      assert.deepEqual(subscriber.gaps, [{ missed: undefined, reason: 'session-lost' }]);
     });
-    await Promise.all([0, 1].map((slot) => join(node.url, nameOn(slot, 'counted'))));
-    for (const worker of ['worker="0"', 'worker="1"']) {
-      assert.equal(await metric(node, 'flowbus_connects_total', worker), 1);
-      await until('the gauge', async () => (await metric(node, 'flowbus_agents', worker)) === 1);
-    }
-    const { body } = await fetchPage(node, '/metrics');
-    assert.match(body, /^# TYPE flowbus_publishes_total counter$/m);
-    assert.match(body, /^# TYPE flowbus_door_to_socket_seconds histogram$/m);
+
+    it('loses nothing that its agent publishes meanwhile, nor what subscribes meanwhile', async () => {
+      await prepare();
+      const subscriber = await joinNoting(node.url, nameOn(0, 'subscriber'), 'out.*');
+      const publisher = await joinNoting(proxy.url, nameOn(1, 'publisher'), 'in.*');
+      for (let round = 0; round < 3; round++) {
+        const base = round * 500;
+        for (const number of range(base, base + 100)) publisher.agent.publish('out.x', number);
+        await until('the first', () => subscriber.numbers.length === base + 100);
+        proxy.cut();
+        await until('the cut', () => publisher.disconnects.length === round + 1);
+        const late: number[] = [];
+        const subscribing = publisher.agent.subscribe(`late.${round}`, (message) =>
+          late.push(message.json()),
+        );
+        for (const number of range(base + 100, base + 500)) publisher.agent.publish('out.x', number);
+        proxy.release();
+        await until('all', () => subscriber.numbers.length === base + 500);
+        await subscribing;
+        subscriber.agent.publish(`late.${round}`, round);
+        await until('the late one', () => late.length === 1);
+      }
+      assert.deepEqual(subscriber.numbers, range(0, 1500));
+      assert.deepEqual(subscriber.gaps, []);
+    });
   });
 
-  it('publishes by POST and delivers by event stream, to and from both shards', async () => {
-    const node = await start();
-    const { host, port } = node.address;
-    const got: Message[][] = [[], []];
-    for (const slot of [0, 1]) {
-      const agent = await join(node.url, nameOn(slot, 'agent'));
-      await agent.subscribe('http.*', (message) => got[slot].push(message));
-    }
-    const streams = await Promise.all(
-      [0, 1].map(async () => {
-        const call = get({ host, port, path: '/v1/subscribe?pattern=http.*&pattern=x', agent: false });
-        const [response] = (await once(call, 'response')) as [IncomingMessage];
-        const noted = { call, text: '' };
-        response.setEncoding('utf8').on('data', (chunk: string) => {
-          noted.text += chunk;
-        });
-        return noted;
-      }),
-    );
-    const json = { 'content-type': 'application/json', 'flowbus-priority': 'high' };
-    const answer = await post(node, '/v1/publish/http.json', '{"n":1}', json);
-    assert.deepEqual(answer, { status: 202, body: '{"accepted":true}\n' });
-    await until('the agents', () => got.every((messages) => messages.length === 1));
-    for (const [message] of got) {
-      assert.equal(message.from, 'http');
-      assert.equal(message.priority, 'high');
-      assert.deepEqual(message.json(), { n: 1 });
-    }
-    const publisher = await join(node.url, nameOn(1, 'publisher'));
-    publisher.publish('http.sdk', 'by SDK');
-    await until('the streams', () =>
-      streams.every(({ text }) => (text.match(/^event: message$/gm)?.length ?? 0) === 2),
-    );
-    for (const { call, text } of streams) {
-      const events = [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => JSON.parse(data));
-      assert.deepEqual(
-        events.map(({ topic, from, data }) => [topic, from, data]),
-        [
-          ['http.json', 'http', { n: 1 }],
-          ['http.sdk', publisher.agentId, 'by SDK'],
-        ],
+  describe('several nodes', () => {
+    it('are tried in turn at the first connection', async () => {
+      const node = await start();
+      const closed = createServer().listen(0, '127.0.0.1');
+      await once(closed, 'listening');
+      const { port } = closed.address() as { port: number };
+      closed.close();
+      const agent = await join([`ws://127.0.0.1:${port}`, node.url], 'seeker');
+      assert.equal(agent.connected, true);
+    });
+
+    it('take over the agents of one that shuts down, or is gone without a word', async () => {
+      const [first, second, third] = [await start(), await start(), await start()];
+      const { agent, reconnects, disconnects, gaps, numbers } = await joinNoting(
+        [first.url, second.url, third.url],
+        'mover',
+        'moved.*',
       );
-      call.destroy();
+      for (const [index, [from, to]] of [
+        [first, second],
+        [second, third],
+      ].entries()) {
+        if (index === 0) await from.stop();
+        else await from.kill();
+        await until('the move', () => reconnects.length === index + 1);
+        assert.equal(disconnects[index].code, index === 0 ? 'SHUTTING_DOWN' : 'DISCONNECTED');
+        assert.equal(disconnects[index].reconnecting, true);
+        assert.equal(new URL(reconnects[index].url).host, new URL(to.url).host);
+        assert.deepEqual(gaps[index], { missed: undefined, reason: 'session-lost' });
+        const publisher = await join(to.url, 'publisher');
+        publisher.publish('moved.x', index);
+        await until('the message', () => numbers.length === index + 1);
+        const reply = publisher.request('mover', 'x');
+        agent.once('message', () => 'here');
+        assert.equal((await reply).text(), 'here');
+      }
+    });
+  });
+
+  describe('SIGTERM', () => {
+    const programs: ChildProcess[] = [];
+    afterEach(() => {
+      for (const child of programs.splice(0)) if (child.exitCode === null) child.kill('SIGKILL');
+    });
+
+    it('delivers what is under way, says goodbye to all kinds of agents, and exits with code 0', async () => {
+      const child = spawn(process.execPath, [PROGRAM], { stdio: ['ignore', 'pipe', 'inherit'] });
+      programs.push(child);
+      const exited = once(child, 'exit');
+      const [line] = (await once(child.stdout, 'data')) as [Buffer];
+      const { url, pids } = JSON.parse(line.toString()) as { url: string; pids: number[] };
+      const total = 10_000;
+      const publisher = await join(url, { agentId: nameOn(0, 'publisher'), reconnect: false });
+      const slow = await join(url, { agentId: nameOn(1, 'slow'), reconnect: false, maxInFlight: 1 });
+      const ends: Disconnect[] = [];
+      for (const agent of [publisher, slow]) agent.on('disconnect', (end) => ends.push(end));
+      let open = () => {};
+      const gate = new Promise<void>((resolve) => {
+        open = resolve;
+      });
+      let count = 0;
+      await slow.subscribe('last.*', () => (count++ === 0 ? gate : undefined));
+      const json = await JsonAgent.join(url, { agentId: 'json' });
+      const address = { host: '127.0.0.1', port: Number(new URL(url).port) };
+      const stream = get({ ...address, path: '/v1/subscribe?pattern=last.*', agent: false });
+      const [response] = (await once(stream, 'response')) as [IncomingMessage];
+      let events = '';
+      response.setEncoding('utf8').on('data', (text: string) => {
+        events += text;
+      });
+
+      const payload = new Uint8Array(200);
+      for (let i = 0; i < total; i++) {
+        if (!publisher.publish('last.x', payload)) await publisher.drained();
+      }
+      await until(
+        'all to be taken',
+        async () => (await metric({ address }, 'flowbus_publishes_total')) === total,
+      );
+      assert.ok(count < total, 'nothing was under way');
+      child.kill('SIGTERM');
+      await until('the end of accepting', () =>
+        fetchPage({ address }, '/healthz').then(
+          () => false,
+          () => true,
+        ),
+      );
+      open();
+      await until('the goodbyes', () => ends.length === 2);
+      assert.equal(count, total);
+      assert.deepEqual(
+        ends.map(({ code, reconnecting }) => ({ code, reconnecting })),
+        Array(2).fill({ code: 'SHUTTING_DOWN', reconnecting: false }),
+      );
+      const goaway = await json.next('goaway');
+      assert.deepEqual([goaway.code, goaway.reconnect], ['SHUTTING_DOWN', true]);
+      await until('the end of the stream', () => response.complete);
+      assert.match(events, /event: goaway\ndata: .*SHUTTING_DOWN/);
+      assert.equal(events.match(/^event: message$/gm)?.length, total);
+      assert.deepEqual(await exited, [0, null]);
+      assert.deepEqual(pids.filter(isAlive), []);
+    });
+  });
+
+  describe('a node over Unix sockets', () => {
+    it('carries messages, requests, floods and the directory across its shards', async () => {
+      const node = await start({ links: 'unix-socket', backlog: 1024 * KIB });
+      assert.equal(node.linkKind, 'unix-socket');
+      const agents = [await join(node.url, nameOn(0, 'agent')), await join(node.url, nameOn(1, 'agent'))];
+      for (const agent of agents) agent.on('message', (message) => `${agent.agentId}: ${message.text()}`);
+      for (const [index, agent] of agents.entries()) {
+        const other = agents[1 - index];
+        const reply = await agent.request(other.agentId, 'ping');
+        assert.equal(reply.text(), `${other.agentId}: ping`);
+        assert.equal((await agent.agents({ id: other.agentId }))[0].shard, 1 - index);
+        const total = 30_000;
+        let count = 0;
+        const wrong: number[] = [];
+        const subscription = await other.subscribe('flood.**', ({ sequence }) => {
+          if (sequence !== ++count) wrong.push(sequence);
+        });
+        for (let i = 0; i < total; i++) {
+          if (!agent.publish('flood.x', 'y'.repeat(100))) await agent.drained();
+        }
+        await until('all', () => count === total);
+        assert.deepEqual(wrong, []);
+        await subscription.unsubscribe();
+        await assert.rejects(agent.request('nobody', ''), { code: 'UNKNOWN_AGENT' });
+      }
+      await until('the counters', async () => {
+        return (await metric(node, 'flowbus_link_frames_total', 'direction="out"')) >= 60_000;
+      });
+    });
+  });
+
+  describe('HTTP', () => {
+    function post(node: RunningNode, path: string, body: string, headers = {}): Promise<HttpAnswer> {
+      return new Promise((resolve, reject) => {
+        const { host, port } = node.address;
+        const call = request({ host, port, path, method: 'POST', headers, agent: false }, (response) => {
+          let text = '';
+          response.setEncoding('utf8').on('data', (chunk: string) => {
+            text += chunk;
+          });
+          response.once('end', () => resolve({ status: response.statusCode ?? 0, body: text }));
+        });
+        call.once('error', reject);
+        call.end(body);
+      });
     }
-    const refused = await post(node, '/v1/publish/_agent.nobody', 'x');
-    assert.equal((JSON.parse(refused.body) as { code: string }).code, 'UNKNOWN_AGENT');
-    // A stream that is gone takes its interest along.
-    await until('the end of the streams', async () => {
-      return (await metric(node, 'flowbus_subscriptions')) === 2;
+
+    it('tells that the node lives, is ready, and what it counts', async () => {
+      const node = await start();
+      assert.deepEqual(await fetchPage(node, '/healthz'), { status: 200, body: '{"status":"ok"}\n' });
+      assert.deepEqual(await fetchPage(node, '/readyz'), {
+        status: 200,
+        body: '{"ready":true,"reasons":[]}\n',
+      });
+      await Promise.all([0, 1].map((slot) => join(node.url, nameOn(slot, 'counted'))));
+      for (const worker of ['worker="0"', 'worker="1"']) {
+        assert.equal(await metric(node, 'flowbus_connects_total', worker), 1);
+        await until('the gauge', async () => (await metric(node, 'flowbus_agents', worker)) === 1);
+      }
+      const { body } = await fetchPage(node, '/metrics');
+      assert.match(body, /^# TYPE flowbus_publishes_total counter$/m);
+      assert.match(body, /^# TYPE flowbus_door_to_socket_seconds histogram$/m);
+    });
+
+    it('publishes by POST and delivers by event stream, to and from both shards', async () => {
+      const node = await start();
+      const { host, port } = node.address;
+      const got: Message[][] = [[], []];
+      for (const slot of [0, 1]) {
+        const agent = await join(node.url, nameOn(slot, 'agent'));
+        await agent.subscribe('http.*', (message) => got[slot].push(message));
+      }
+      const streams = await Promise.all(
+        [0, 1].map(async () => {
+          const call = get({ host, port, path: '/v1/subscribe?pattern=http.*&pattern=x', agent: false });
+          const [response] = (await once(call, 'response')) as [IncomingMessage];
+          const noted = { call, text: '' };
+          response.setEncoding('utf8').on('data', (chunk: string) => {
+            noted.text += chunk;
+          });
+          return noted;
+        }),
+      );
+      const json = { 'content-type': 'application/json', 'flowbus-priority': 'high' };
+      const answer = await post(node, '/v1/publish/http.json', '{"n":1}', json);
+      assert.deepEqual(answer, { status: 202, body: '{"accepted":true}\n' });
+      await until('the agents', () => got.every((messages) => messages.length === 1));
+      for (const [message] of got) {
+        assert.equal(message.from, 'http');
+        assert.equal(message.priority, 'high');
+        assert.deepEqual(message.json(), { n: 1 });
+      }
+      const publisher = await join(node.url, nameOn(1, 'publisher'));
+      publisher.publish('http.sdk', 'by SDK');
+      await until('the streams', () =>
+        streams.every(({ text }) => (text.match(/^event: message$/gm)?.length ?? 0) === 2),
+      );
+      for (const { call, text } of streams) {
+        const events = [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => JSON.parse(data));
+        assert.deepEqual(
+          events.map(({ topic, from, data }) => [topic, from, data]),
+          [
+            ['http.json', 'http', { n: 1 }],
+            ['http.sdk', publisher.agentId, 'by SDK'],
+          ],
+        );
+        call.destroy();
+      }
+      const refused = await post(node, '/v1/publish/_agent.nobody', 'x');
+      assert.equal((JSON.parse(refused.body) as { code: string }).code, 'UNKNOWN_AGENT');
+      // A stream that is gone takes its interest along.
+      await until('the end of the streams', async () => {
+        return (await metric(node, 'flowbus_subscriptions')) === 2;
+      });
     });
   });
 });
