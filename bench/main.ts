@@ -1,56 +1,33 @@
 #!/usr/bin/env node
-/** `npm run bench`: runs scenarios, prints their table, keeps their JSON. */
+/** `npm run bench`: runs scenarios, prints their table, keeps their JSON and a chart of each. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
+import { commonFlags } from './flags.js';
 import { describeMachine } from './machine.js';
 import { isFailure, machineLines, makeReport, resultLines } from './report.js';
 import { endRoles } from './role.js';
-import { LEAST_PAYLOAD } from './roles/payload.js';
-import { type BenchOptions, type Result, type Scenario, ScenarioRefused } from './scenario.js';
+import { type CommonOptions, type Result, type Scenario, ScenarioRefused } from './scenario.js';
 import { connections } from './scenarios/connections.js';
 import { latency } from './scenarios/latency.js';
+import { peers } from './scenarios/peers.js';
+import { request } from './scenarios/request.js';
 import { throughput } from './scenarios/throughput.js';
 
-/** In the order in which all of them are run. */
-const SCENARIOS: readonly Scenario[] = [throughput, latency, connections];
+/** In the order in which they are run. */
+const SCENARIOS: readonly Scenario[] = [throughput, latency, request, connections, peers];
 
 /** dist/bench/main.js → the checkout. */
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 
 const Exit = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 
-const MAX_PAYLOAD = 60_000;
-
-function integer(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = /^\d{1,12}$/.test(text) ? Number(text) : Number.NaN;
-    if (value >= least && value <= most) return value;
-    throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
-  };
-}
-
-function seconds(least: number): (text: string) => number {
-  return (text) => {
-    const value = /^\d{1,6}(\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN;
-    if (value >= least && value <= 86_400) return value;
-    throw new InvalidArgumentError(`It must be seconds, from ${least} to 86,400.`);
-  };
-}
-
-function integers(text: string): number[] {
-  return text.split(',').map(integer(1, 1000));
-}
-
-interface Options extends BenchOptions {
+interface Options extends CommonOptions {
   json?: string | true;
 }
 
 const EXAMPLES = `
-Scenarios:
-${SCENARIOS.map(({ name, summary }) => `  ${name.padEnd(13)} ${summary}`).join('\n')}
-
 Examples:
   npm run bench
   npm run bench -- latency --rate 50000 --seconds 10
@@ -58,74 +35,6 @@ Examples:
 
 Exit codes: 0 no message was lost · 1 messages were lost, or a scenario could not be run · 2 wrong arguments ·
 130 interrupted. A goal that is missed is printed, and is no failure.`;
-
-function commandLine(): Command {
-  return new Command('bench')
-    .description(
-      'Measure this machine: rates, latency, memory. Broker and agents are processes of their own.',
-    )
-    .argument('[scenario]', `one of ${SCENARIOS.map(({ name }) => name).join(', ')}; default: all`)
-    .addOption(
-      new Option('--runs <n>', 'runs of each case, each with processes of its own')
-        .argParser(integer(1, 1000))
-        .default(5),
-    )
-    .addOption(
-      new Option('--seconds <s>', 'measured time of one run (default: throughput 4, latency 3)').argParser(
-        seconds(0.05),
-      ),
-    )
-    .addOption(
-      new Option('--warmup <s>', 'discarded before it (default: throughput 5, latency 1)').argParser(
-        seconds(0),
-      ),
-    )
-    .addOption(new Option('--shards <n>', 'of the broker (default: one per core)').argParser(integer(1, 60)))
-    .addOption(
-      new Option('--payload <bytes>', 'size of the messages')
-        .argParser(integer(LEAST_PAYLOAD, MAX_PAYLOAD))
-        .default(64),
-    )
-    .addOption(
-      new Option('--subscribers <list>', 'throughput: one case for each')
-        .argParser(integers)
-        .default([1, 10], '1,10'),
-    )
-    .addOption(
-      new Option('--burst <n>', 'throughput: messages published per turn of the event loop')
-        .argParser(integer(1, 100_000))
-        .default(256),
-    )
-    .addOption(
-      new Option('--rate <n>', 'latency: messages per second')
-        .argParser(integer(1, 10_000_000))
-        .default(20_000),
-    )
-    .addOption(
-      new Option('--agents <n>', 'connections: how many').argParser(integer(1, 1_000_000)).default(10_000),
-    )
-    .addOption(
-      new Option('--swarms <n>', 'connections: processes that hold them')
-        .argParser(integer(1, 64))
-        .default(4),
-    )
-    .addOption(
-      new Option(
-        '--json [file]',
-        'JSON to this file instead of bench/out/<date>.json; without a file to standard output, and no table',
-      ),
-    )
-    .addHelpText('after', EXAMPLES)
-    .exitOverride();
-}
-
-function chosen(command: Command): readonly Scenario[] {
-  const [name] = command.args;
-  if (name === undefined) return SCENARIOS;
-  const scenario = SCENARIOS.find((one) => one.name === name);
-  if (scenario === undefined) command.error(`error: there is no scenario "${name}"; see --help`);
-  return [scenario];
-}
 
 function note(line: string): void {
   process.stderr.write(`${line}\n`);
@@ -138,21 +47,21 @@ function checkJson(command: Command, { json }: Options): void {
   }
 }
 
-async function bench(command: Command): Promise<number> {
-  const given = command.opts<Options>();
-  // Without a flag commander leaves them out.
-  const { seconds = null, warmup = null, shards = null } = given as Partial<Options>;
-  const options: Options = { ...given, seconds, warmup, shards };
-  checkJson(command, options);
-  const scenarios = chosen(command);
-  const print = options.json === true ? () => {} : (line: string) => process.stdout.write(`${line}\n`);
+async function bench(command: Command, scenarios: readonly Scenario[]): Promise<number> {
+  // Without a flag commander leaves some out.
+  const { seconds = null, warmup = null, shards = null, ...rest } = command.opts<Partial<Options>>();
+  const given = { ...rest, seconds, warmup, shards } as Options;
+  checkJson(command, given);
+  const print = given.json === true ? () => {} : (line: string) => process.stdout.write(`${line}\n`);
   const machine = describeMachine(ROOT);
   for (const line of machineLines(machine)) print(line);
   const results: Result[] = [];
   const refused: string[] = [];
   for (const scenario of scenarios) {
+    // What is run without being named has its defaults.
+    const own = Object.fromEntries(scenario.flags.map((flag) => [flag.attributeName(), flag.defaultValue]));
     try {
-      for (const result of await scenario.run(options, note)) {
+      for (const result of await scenario.run({ ...own, ...given }, note)) {
         results.push(result);
         for (const line of ['', ...resultLines(result)]) print(line);
       }
@@ -163,9 +72,9 @@ async function bench(command: Command): Promise<number> {
     }
   }
   const report = makeReport(machine, results, refused);
-  if (options.json === true) process.stdout.write(`${JSON.stringify(report)}\n`);
+  if (given.json === true) process.stdout.write(`${JSON.stringify(report)}\n`);
   else {
-    const file = options.json ?? join(ROOT, 'bench', 'out', `${machine.date.replaceAll(':', '-')}.json`);
+    const file = given.json ?? join(ROOT, 'bench', 'out', `${machine.date.replaceAll(':', '-')}.json`);
     mkdirSync(dirname(resolve(file)), { recursive: true });
     writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
     print(`\nJSON: ${file}`);
@@ -175,14 +84,48 @@ async function bench(command: Command): Promise<number> {
   return isFailure(report) ? Exit.failed : Exit.ok;
 }
 
-async function main(): Promise<number> {
-  const command = commandLine();
-  try {
-    command.parse();
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? Exit.ok : Exit.usage;
-    throw error;
+/** `done` takes the exit code. */
+function commandLine(done: (code: number) => void): Command {
+  const json = () =>
+    new Option(
+      '--json [file]',
+      'JSON to this file instead of bench/out/<date>.json; without a file to standard output, and no table',
+    );
+  const program = new Command('bench')
+    .description(
+      'Measure this machine: rates, latency, memory. Broker and agents are processes of their own. ' +
+        `Without a scenario: ${SCENARIOS.filter(({ usual }) => usual)
+          .map(({ name }) => name)
+          .join(', ')}.`,
+    )
+    .addHelpText('after', EXAMPLES)
+    .exitOverride()
+    .enablePositionalOptions()
+    .argument('[scenario]', 'one of the commands below')
+    .action(async (name: string | undefined, _options: unknown, command: Command) => {
+      if (name !== undefined) command.error(`error: there is no scenario "${name}"; see --help`);
+      done(
+        await bench(
+          command,
+          SCENARIOS.filter(({ usual }) => usual),
+        ),
+      );
+    });
+  for (const flag of [...commonFlags(), json()]) program.addOption(flag);
+  for (const scenario of SCENARIOS) {
+    const command = program
+      .command(scenario.name)
+      .description(scenario.summary)
+      .exitOverride()
+      .action(async (_options: unknown, self: Command) => {
+        done(await bench(self, [scenario]));
+      });
+    for (const flag of [...scenario.flags, ...commonFlags(), json()]) command.addOption(flag);
   }
+  return program;
+}
+
+async function main(): Promise<number> {
   let interrupted = false;
   const onSignal = (): void => {
     interrupted = true;
@@ -192,10 +135,14 @@ async function main(): Promise<number> {
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
   try {
-    return await bench(command);
+    let code: number = Exit.ok;
+    await commandLine((given) => {
+      code = given;
+    }).parseAsync();
+    return code;
   } catch (error) {
     if (interrupted) return Exit.interrupted;
-    if (error instanceof CommanderError) return Exit.usage;
+    if (error instanceof CommanderError) return error.exitCode === 0 ? Exit.ok : Exit.usage;
     note(`bench: ${error instanceof Error ? error.message : String(error)}`);
     return Exit.failed;
   } finally {

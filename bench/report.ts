@@ -11,19 +11,20 @@ export interface Report {
   results: Result[];
   /** Scenarios that could not be run, and why. */
   refused: string[];
-  /** Over all results. */
+  /** Over all results of flowbus. */
   lost: number;
   repeated: number;
 }
 
 export function makeReport(machine: Machine, results: Result[], refused: string[]): Report {
+  const own = results.filter(({ bus }) => bus === 'flowbus');
   return {
     version: REPORT_VERSION,
     machine,
     results,
     refused,
-    lost: results.reduce((sum, { account }) => sum + account.lost, 0),
-    repeated: results.reduce((sum, { account }) => sum + account.repeated, 0),
+    lost: own.reduce((sum, { account }) => sum + account.lost, 0),
+    repeated: own.reduce((sum, { account }) => sum + account.repeated, 0),
   };
 }
 
@@ -44,6 +45,9 @@ const LABELS: Readonly<Record<string, string>> = {
   p99: 'latency P99',
   p999: 'latency P99.9',
   max: 'latency max',
+  jitter: 'jitter (mean change from one to the next)',
+  requests: 'answers',
+  cpuPerRequest: 'broker CPU per request',
   latenessP50: 'of which: sent late, P50',
   latenessP99: 'of which: sent late, P99',
   memoryEach: 'broker memory per agent',
@@ -75,6 +79,8 @@ export function formatValue(value: number | null, unit: Unit): string {
   switch (unit) {
     case 'count':
       return Number.isInteger(value) ? String(value) : digits(value);
+    case 'ratio':
+      return `${digits(value)} ×`;
     case 'per second':
       return perSecond(value);
     case 'ns':
@@ -133,12 +139,16 @@ export function resultLines(result: Result): string[] {
   const conditions = Object.entries(result.conditions).map(([name, value]) => `${name}: ${value}`);
   const runs = result.figures[0]?.runs.length ?? 0;
   return [
-    `${result.scenario} ${result.case}`.trim(),
+    `${result.scenario} ${result.case}${result.bus === 'flowbus' ? '' : ` · ${result.bus}`}`.trim(),
     `  ${[...conditions, `runs: ${runs}`].join(' · ')}`,
     ...aligned([['', 'median', 'min', 'max', 'goal'], ...result.figures.map(rowOf)]).map(
       (line) => `  ${line}`,
     ),
-    `  messages lost: ${account.lost} of ${account.expected}${account.repeated > 0 ? `, repeated: ${account.repeated}` : ''}`,
+    ...(account.expected === 0
+      ? []
+      : [
+          `  messages lost: ${account.lost} of ${account.expected}${account.repeated > 0 ? `, repeated: ${account.repeated}` : ''}`,
+        ]),
     ...result.notes.map((note) => `  note: ${note}`),
   ];
 }

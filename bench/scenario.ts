@@ -1,29 +1,17 @@
 /** What a scenario is asked, and what it answers. */
+import type { Option } from 'commander';
+import type { BusName, StartOptions } from './buses/bus.js';
 
-/** Lengths of time are in seconds here, as on the command line. */
-export interface BenchOptions {
+/** What every scenario is asked. Lengths of time are in seconds here, as on the command line. */
+export interface CommonOptions extends StartOptions {
   runs: number;
   /** Measured time of one run; null: the scenario's own. */
   seconds: number | null;
   /** Discarded before it; null: the scenario's own. */
   warmup: number | null;
-  /** Of the broker; null: one per core. */
-  shards: number | null;
-  /** Bytes of a message. */
-  payload: number;
-  /** throughput: one case for each of these. */
-  subscribers: readonly number[];
-  /** throughput: messages that the publisher writes before it lets its event loop turn. */
-  burst: number;
-  /** latency: messages per second. */
-  rate: number;
-  /** connections: how many. */
-  agents: number;
-  /** connections: processes that hold them. */
-  swarms: number;
 }
 
-export type Unit = 'count' | 'per second' | 'ns' | 'us' | 'ms' | 'bytes';
+export type Unit = 'count' | 'ratio' | 'per second' | 'ns' | 'us' | 'ms' | 'bytes';
 
 export interface Goal {
   value: number;
@@ -53,6 +41,7 @@ export interface Account {
 }
 
 export interface Result {
+  bus: BusName;
   scenario: string;
   /** Which of the scenario's cases, such as `1→10`; empty when there is one. */
   case: string;
@@ -80,8 +69,12 @@ export interface FigureShape {
 export interface Scenario {
   readonly name: string;
   readonly summary: string;
+  /** Whether it is one of those that are run when none is named. */
+  readonly usual: boolean;
+  /** Flags of its own; their values, or defaults, are among the options of `run`. */
+  readonly flags: readonly Option[];
   /** `tell` takes a line for whoever watches. Rejects when it cannot be run here, with what is needed. */
-  run(options: BenchOptions, tell: (line: string) => void): Promise<Result[]>;
+  run(options: CommonOptions, tell: (line: string) => void): Promise<Result[]>;
 }
 
 /** The scenario cannot be run on this machine as it is. */
@@ -116,7 +109,7 @@ function figureOf({ name, unit, goal = null }: FigureShape, runs: readonly Run[]
   };
 }
 
-/** The account of one publisher whose every message each of the receivers should have had once. */
+/** The account of `published` messages that each of the receivers should have had once. */
 export function accountOf(published: number, receivers: readonly number[]): Account {
   const account = { expected: 0, received: 0, lost: 0, repeated: 0 };
   for (const received of receivers) {
@@ -129,15 +122,34 @@ export function accountOf(published: number, receivers: readonly number[]): Acco
 }
 
 export interface Case {
+  /** Of the runs; only flowbus's losses are failures. */
+  bus: BusName;
   scenario: string;
   case: string;
   conditions: Record<string, string | number>;
   figures: readonly FigureShape[];
 }
 
-/** Runs one case as often as it has to be, each time anew, and puts the runs together. */
+/** What the runs of one case come to. */
+export function resultOf(what: Case, runs: readonly Run[]): Result {
+  const account: Account = { expected: 0, received: 0, lost: 0, repeated: 0 };
+  for (const one of runs) {
+    account.expected += one.account.expected;
+    account.received += one.account.received;
+    account.lost += one.account.lost;
+    account.repeated += one.account.repeated;
+  }
+  return {
+    ...what,
+    figures: what.figures.map((shape) => figureOf(shape, runs)),
+    account,
+    notes: [...new Set(runs.flatMap((one) => one.notes))],
+  };
+}
+
+/** Runs one case of flowbus as often as it has to be, each time anew, and puts the runs together. */
 export async function repeat(
-  what: Case,
+  what: Omit<Case, 'bus'>,
   runs: number,
   tell: (line: string) => void,
   run: (index: number) => Promise<Run>,
@@ -148,19 +160,5 @@ export async function repeat(
     tell(`${title}: run ${index + 1} of ${runs}`);
     done.push(await run(index));
   }
-  const account: Account = { expected: 0, received: 0, lost: 0, repeated: 0 };
-  for (const one of done) {
-    account.expected += one.account.expected;
-    account.received += one.account.received;
-    account.lost += one.account.lost;
-    account.repeated += one.account.repeated;
-  }
-  return {
-    scenario: what.scenario,
-    case: what.case,
-    conditions: what.conditions,
-    figures: what.figures.map((shape) => figureOf(shape, done)),
-    account,
-    notes: [...new Set(done.flatMap((one) => one.notes))],
-  };
+  return resultOf({ bus: 'flowbus', ...what }, done);
 }

@@ -1,9 +1,12 @@
 /** The processes of one run: a broker, and whoever is connected to it. */
 import { cpuOf, type Memory, memoryOf } from './accounting.js';
+import type { BusName, StartOptions } from './buses/bus.js';
 import { now, sleep } from './clock.js';
 import { Role, type RoleName } from './role.js';
 import type { BrokerOperations } from './roles/broker.js';
+import type { PublisherOperations } from './roles/publisher.js';
 import type { Operations } from './roles/serve.js';
+import type { SubscriberOperations } from './roles/subscriber.js';
 
 /** How long after the last message that came the rest is given up (ms). */
 const GIVE_UP = 3000;
@@ -11,33 +14,44 @@ const GIVE_UP = 3000;
 /** How often it is looked whether all have come (ms). */
 const LOOK = 20;
 
+/** What stands on a stage: which bus, and how it is started. */
+export interface Setting extends StartOptions {
+  bus: BusName;
+}
+
+/** `bus` with those of the options that it is started with. */
+export function settingOf(bus: BusName, { shards, links }: StartOptions): Setting {
+  return { bus, shards, links };
+}
+
 export class Stage {
+  readonly bus: BusName;
   readonly url: string;
-  readonly shards: number;
-  readonly links: string;
+  readonly version: string;
   readonly #broker: Role<BrokerOperations>;
   readonly #roles: { end(): Promise<void> }[];
   /** Those of the start: a shard that is restarted spoils the run. */
   readonly #pids: number[];
 
   private constructor(
+    bus: BusName,
     broker: Role<BrokerOperations>,
     pids: number[],
-    node: { url: string; shards: number; links: string },
+    server: { url: string; version: string },
   ) {
-    this.url = node.url;
-    this.shards = node.shards;
-    this.links = node.links;
+    this.bus = bus;
+    this.url = server.url;
+    this.version = server.version;
     this.#broker = broker;
     this.#pids = pids;
     this.#roles = [];
   }
 
-  static async open(shards: number | null): Promise<Stage> {
+  static async open(setting: Setting): Promise<Stage> {
     const broker = await Role.start<BrokerOperations>('broker');
     try {
-      const node = await broker.ask('start', { shards });
-      return new Stage(broker, await broker.ask('processes', null), node);
+      const server = await broker.ask('start', setting);
+      return new Stage(setting.bus, broker, await broker.ask('processes', null), server);
     } catch (error) {
       await broker.end();
       throw error;
@@ -65,8 +79,30 @@ export class Stage {
     if (pids.join() !== this.#pids.join()) throw new Error('A shard of the broker died in this run.');
   }
 
-  /** Frames in a WebSocket message, on average, of all that the broker was sent so far; null when it was sent none. */
+  /** A publisher that is connected, and the shard that it is on. */
+  async publisher(name: string): Promise<{ role: Role<PublisherOperations>; shard: number | null }> {
+    const role = await this.role<PublisherOperations>('publisher');
+    return { role, shard: await role.ask('connect', { bus: this.bus, url: this.url, name }) };
+  }
+
+  async subscriber(name: string): Promise<{ role: Role<SubscriberOperations>; shard: number | null }> {
+    const role = await this.role<SubscriberOperations>('subscriber');
+    return { role, shard: await role.ask('connect', { bus: this.bus, url: this.url, name }) };
+  }
+
+  /** Seconds of the broker's processor time for each second between these two times of the machine's clock. */
+  async cpuShare(from: number, to: number): Promise<number | null> {
+    await sleep(from - now());
+    const before = this.cpu();
+    await sleep(to - now());
+    const after = this.cpu();
+    if (before.cpu === null || after.cpu === null) return null;
+    return (after.cpu - before.cpu) / (after.at - before.at);
+  }
+
+  /** Frames in a WebSocket message, on average, of all that flowbus was sent so far; null when it was sent none. */
   async batch(): Promise<number | null> {
+    if (this.bus !== 'flowbus') return null;
     const response = await fetch(`${this.url.replace(/^ws/, 'http')}/metrics`);
     const text = await response.text();
     // One line for each worker.
@@ -87,8 +123,8 @@ export class Stage {
 }
 
 /** Opens a stage for `run`, and closes it whatever comes. */
-export async function onStage<T>(shards: number | null, run: (stage: Stage) => Promise<T>): Promise<T> {
-  const stage = await Stage.open(shards);
+export async function onStage<T>(setting: Setting, run: (stage: Stage) => Promise<T>): Promise<T> {
+  const stage = await Stage.open(setting);
   try {
     const result = await run(stage);
     await stage.check();

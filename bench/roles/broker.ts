@@ -1,42 +1,32 @@
-/** The broker: a node with its shards, as `flowbus start` runs it. */
-import { makeConfig } from '../../lib/config/index.js';
-import { createLogger } from '../../lib/telemetry/log.js';
-import { type RunningNode, startNode } from '../../shards/primary.js';
+/** The server of a bus, ours or another. */
+import type { BusName, BusServer, StartOptions } from '../buses/bus.js';
+import { busOf } from '../buses/index.js';
 import { serve } from './serve.js';
 
-/** Enough when all have left; when it is interrupted, nobody is to wait for long (ms). */
-const DRAIN_TIMEOUT = 2000;
+let server: BusServer | null = null;
 
-let node: RunningNode | null = null;
-
-function running(): RunningNode {
-  if (node === null) throw new Error('it was not started');
-  return node;
+function running(): BusServer {
+  if (server === null) throw new Error('it was not started');
+  return server;
 }
 
 const operations = {
-  async start({ shards }: { shards: number | null }) {
-    const config = makeConfig({
-      port: 0,
-      logLevel: 'warn',
-      drainTimeout: DRAIN_TIMEOUT,
-      ...(shards === null ? {} : { shards }),
-    });
-    node = await startNode(config, createLogger(config), { dedicated: true });
-    return { url: node.url, shards: node.shards, links: node.linkKind };
+  async start({
+    bus,
+    ...options
+  }: StartOptions & { bus: BusName }): Promise<{ url: string; version: string }> {
+    server = await (await busOf(bus)).start(options);
+    return { url: server.url, version: server.version };
   },
 
-  /** The primary and its shards, in this order. */
+  /** In an order that does not change. */
   processes(): number[] {
-    const pids = running()
-      .processes()
-      .map(({ pid }) => pid);
-    return [process.pid, ...pids.filter((pid) => pid !== undefined)];
+    return running().pids();
   },
 };
 
 export type BrokerOperations = typeof operations;
 
 serve(operations, async () => {
-  await node?.stop();
+  await server?.stop();
 });

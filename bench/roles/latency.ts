@@ -13,12 +13,21 @@ export interface Percentiles {
   p99: number;
   p999: number;
   max: number;
+  /** Mean difference between one and the next, in the order in which they were recorded. */
+  jitter: number;
 }
 
 export class Recorder {
   readonly #histogram: Histogram;
+  #last: number;
+  /** Sum of differences, in milliseconds, and how many there are. */
+  #differences: number;
+  #steps: number;
 
   constructor() {
+    this.#last = Number.NaN;
+    this.#differences = 0;
+    this.#steps = 0;
     this.#histogram = build({
       bitBucketSize: 32,
       autoResize: false,
@@ -30,6 +39,11 @@ export class Recorder {
   }
 
   record(milliseconds: number): void {
+    if (!Number.isNaN(this.#last)) {
+      this.#differences += Math.abs(milliseconds - this.#last);
+      this.#steps++;
+    }
+    this.#last = milliseconds;
     const value = Math.round(milliseconds * NANOSECONDS);
     this.#histogram.recordValue(Math.min(LONGEST, Math.max(0, value)));
   }
@@ -46,6 +60,7 @@ export class Recorder {
       p99: at(99),
       p999: at(99.9),
       max: histogram.maxValue / 1000,
+      jitter: this.#steps === 0 ? 0 : (this.#differences / this.#steps) * 1000,
     };
   }
 }

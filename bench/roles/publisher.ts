@@ -1,35 +1,57 @@
-/** A publishing agent, over the SDK. */
-import { type Agent, connect } from '../../lib/client/index.js';
+/** A client that publishes, and calls. */
+import type { BusClient, BusName } from '../buses/bus.js';
+import { busOf } from '../buses/index.js';
 import { now } from '../clock.js';
 import { type Percentiles, Recorder } from './latency.js';
 import { Stamp } from './payload.js';
 import { serve } from './serve.js';
 
-let agent: Agent | null = null;
+let client: BusClient | null = null;
 let published = 0;
 let flooding = false;
 let flood: Promise<void> = Promise.resolve();
-const errors: string[] = [];
-/** Errors that are told, at most. */
-const MAX_ERRORS = 10;
 
-function connected(): Agent {
-  if (agent === null) throw new Error('it was not connected');
-  return agent;
+function connected(): BusClient {
+  if (client === null) throw new Error('it was not connected');
+  return client;
 }
 
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
+export interface Flood {
+  topic: string;
+  /** 1: all on `topic`; more: on so many topics below it, in an order that has no pattern. */
+  topics: number;
+  payload: number;
+  /** Messages published before the event loop turns: 1 leaves nothing to batch. */
+  burst: number;
+}
+
+/** Each of `count` numbers once, shuffled (Fisher and Yates; the generator is Numerical Recipes'), the same in every run. */
+function shuffled(count: number): number[] {
+  const order = Array.from({ length: count }, (_, index) => index);
+  let seed = 1;
+  for (let i = count - 1; i > 0; i--) {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    const j = Math.floor((seed / 2 ** 32) * (i + 1));
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
+}
+
 /** As fast as the bus takes it. */
-async function publishAll(topic: string, size: number, burst: number): Promise<void> {
+async function publishAll({ topic, topics, payload: size, burst }: Flood): Promise<void> {
   const publisher = connected();
   const payload = new Uint8Array(size);
+  const names = topics === 1 ? [topic] : shuffled(topics).map((number) => `${topic}.${number}`);
+  let next = 0;
   while (flooding) {
     let go = true;
     for (let i = 0; go && i < burst; i++) {
-      go = publisher.publish(topic, payload);
+      go = publisher.publish(names[next], payload);
+      if (++next === names.length) next = 0;
       published++;
     }
     if (go) await turn();
@@ -89,20 +111,16 @@ async function publishPaced({ topic, payload, rate, start, messages, warmup }: P
 }
 
 const operations = {
-  /** Resolves with the shard that the agent is on. */
-  async connect({ url, agentId }: { url: string; agentId: string }): Promise<number> {
-    agent = await connect(url, { agentId, agentType: 'publisher' });
-    agent.on('error', (error) => {
-      if (errors.length < MAX_ERRORS) errors.push(`publisher: ${error.code} ${error.message}`);
-    });
-    const [record] = await agent.agents({ id: agentId });
-    return record.shard;
+  /** Resolves with the shard that it is on. */
+  async connect({ bus, url, name }: { bus: BusName; url: string; name: string }): Promise<number | null> {
+    client = await (await busOf(bus)).connect(url, name);
+    return client.shard;
   },
 
   /** Begins to publish as fast as it goes. */
-  flood({ topic, payload, burst }: { topic: string; payload: number; burst: number }): void {
+  flood(what: Flood): void {
     flooding = true;
-    flood = publishAll(topic, payload, burst);
+    flood = publishAll(what);
     // Told when the flood is ended.
     flood.catch(() => {});
   },
@@ -121,21 +139,43 @@ const operations = {
     return at;
   },
 
+  /** Calls `name` until `until` (ms of the machine's clock), `outstanding` at a time; recorded from `from` on. */
+  async call(what: { name: string; payload: number; outstanding: number; from: number; until: number }) {
+    const { request } = connected();
+    if (request === null) throw new Error('this bus knows no requests');
+    const payload = new Uint8Array(what.payload);
+    const recorder = new Recorder();
+    let calls = 0;
+    const caller = async (): Promise<void> => {
+      for (let began = now(); began < what.until; ) {
+        await request(what.name, payload);
+        const ended = now();
+        if (began >= what.from) {
+          recorder.record(ended - began);
+          calls++;
+        }
+        began = ended;
+      }
+    };
+    await Promise.all(Array.from({ length: what.outstanding }, caller));
+    return { calls, percentiles: recorder.percentiles() };
+  },
+
   mark(): { count: number; at: number } {
     return { count: published, at: now() };
   },
 
   /** Ends the flood, and waits until all has left. */
-  async finish(): Promise<{ published: number; errors: string[] }> {
+  async finish(): Promise<{ published: number; notes: readonly string[] }> {
     flooding = false;
     await flood;
-    await connected().drain();
-    return { published, errors };
+    await connected().flush();
+    return { published, notes: connected().notes };
   },
 };
 
 export type PublisherOperations = typeof operations;
 
 serve(operations, async () => {
-  await agent?.close();
+  await client?.close();
 });

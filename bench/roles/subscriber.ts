@@ -1,49 +1,49 @@
-/** Subscribing agents, over the SDK: they count, and for latency they look at when a message was due. */
-import { type Agent, connect, type Message } from '../../lib/client/index.js';
+/** A client that subscribes: it counts, and for latency it looks at when a message was due; or that answers requests. */
+import type { BusClient, BusName } from '../buses/bus.js';
+import { busOf } from '../buses/index.js';
 import { now } from '../clock.js';
 import { type Percentiles, Recorder } from './latency.js';
 import { LEAST_PAYLOAD, readDue } from './payload.js';
 import { serve } from './serve.js';
 
-let agent: Agent | null = null;
+let client: BusClient | null = null;
 let received = 0;
 let recordFrom = Number.POSITIVE_INFINITY;
 let recorder = new Recorder();
-const notes: string[] = [];
-/** Events that are told, at most. */
-const MAX_NOTES = 10;
-
-function note(text: string): void {
-  if (notes.length < MAX_NOTES) notes.push(text);
-}
 
 function count(): void {
   received++;
 }
 
-function record(message: Message): void {
+function record(payload: Uint8Array): void {
   const time = now();
   received++;
-  const { payload } = message;
   if (payload.length < LEAST_PAYLOAD) throw new Error('A payload without the time at which it was due.');
   const due = readDue(payload);
   if (due >= recordFrom) recorder.record(time - due);
 }
 
+function connected(): BusClient {
+  if (client === null) throw new Error('it was not connected');
+  return client;
+}
+
 const operations = {
-  /** Subscribes; resolves with the shard that the agent is on. */
-  async connect(what: { url: string; agentId: string; topic: string; timed: boolean }): Promise<number> {
-    agent = await connect(what.url, { agentId: what.agentId, agentType: 'subscriber' });
-    agent.on('error', (error) => note(`subscriber: ${error.code} ${error.message}`));
-    agent.on('gap', ({ missed, reason }) =>
-      note(`subscriber: a gap of ${missed ?? 'unknown'} messages (${reason})`),
-    );
-    agent.on('disconnect', ({ code, message }) =>
-      note(`subscriber: lost its connection, ${code} ${message}`),
-    );
-    await agent.subscribe(what.topic, what.timed ? record : count);
-    const [found] = await agent.agents({ id: what.agentId });
-    return found.shard;
+  /** Resolves with the shard that it is on. */
+  async connect({ bus, url, name }: { bus: BusName; url: string; name: string }): Promise<number | null> {
+    client = await (await busOf(bus)).connect(url, name);
+    return client.shard;
+  },
+
+  async subscribe({ pattern, timed }: { pattern: string; timed: boolean }): Promise<void> {
+    if (timed) await connected().receive(pattern, record);
+    else await connected().count(pattern, count);
+  },
+
+  async answer(): Promise<void> {
+    const { answer } = connected();
+    if (answer === null) throw new Error('this bus knows no requests');
+    await answer();
   },
 
   /** Latencies are recorded of what is due from this time on (ms of the machine's clock). */
@@ -60,13 +60,13 @@ const operations = {
     return { count: received, at: now() };
   },
 
-  notes(): string[] {
-    return notes;
+  notes(): readonly string[] {
+    return connected().notes;
   },
 };
 
 export type SubscriberOperations = typeof operations;
 
 serve(operations, async () => {
-  await agent?.close();
+  await client?.close();
 });

@@ -1,12 +1,14 @@
 /** Many agents that are just there: how fast they connect, what each costs the broker, one message to all of them. */
 import { availableParallelism } from 'node:os';
+import { Option } from 'commander';
 import { openFilesLimit } from '../accounting.js';
 import { sleep } from '../clock.js';
+import { integer, payloadFlag } from '../flags.js';
 import type { Role } from '../role.js';
 import type { PublisherOperations } from '../roles/publisher.js';
 import type { SwarmOperations } from '../roles/swarm.js';
 import {
-  type BenchOptions,
+  type CommonOptions,
   type FigureShape,
   median,
   type Run,
@@ -14,7 +16,7 @@ import {
   type Scenario,
   ScenarioRefused,
 } from '../scenario.js';
-import { onStage, type Stage } from '../stage.js';
+import { onStage, type Stage, settingOf } from '../stage.js';
 
 const TOPIC = 'bench.all';
 
@@ -47,10 +49,17 @@ const OTHER_FILES = 200;
 const UNEVEN = 1.5;
 
 const GOAL_AGENTS = 10_000;
-const GOAL_BYTES = 12 * 1024;
+const GOAL_BYTES = 8 * 1024;
+const GOAL_CONNECTS = 5000;
+
+interface ConnectionsOptions extends CommonOptions {
+  agents: number;
+  swarms: number;
+  payload: number;
+}
 
 /** Throws ScenarioRefused when a process could not have so many connections open. */
-function checkLimit(options: BenchOptions): void {
+function checkLimit(options: ConnectionsOptions): void {
   const limit = openFilesLimit();
   if (limit === null) return;
   const shards = options.shards ?? availableParallelism();
@@ -121,11 +130,10 @@ async function broadcast(
   return Math.max(...times.map((time) => time.at)) - at;
 }
 
-async function run(stage: Stage, options: BenchOptions): Promise<Run> {
+async function run(stage: Stage, options: ConnectionsOptions): Promise<Run> {
   const { agents, payload } = options;
   const { hostname, port } = new URL(stage.url);
-  const publisher = await stage.role<PublisherOperations>('publisher');
-  await publisher.ask('connect', { url: stage.url, agentId: 'publisher' });
+  const { role: publisher } = await stage.publisher('publisher');
   const swarms = await Promise.all(
     Array.from({ length: options.swarms }, () => stage.role<SwarmOperations>('swarm')),
   );
@@ -146,7 +154,7 @@ async function run(stage: Stage, options: BenchOptions): Promise<Run> {
   }
   const received = await Promise.all(swarms.map((swarm) => swarm.ask('received', null)));
   const notes = await Promise.all(swarms.map((swarm) => swarm.ask('notes', null)));
-  const { errors } = await publisher.ask('finish', null);
+  const finished = await publisher.ask('finish', null);
   const total = received.reduce((sum, count) => sum + count, 0);
   const expected = agents * BROADCASTS;
   const time = median(times);
@@ -167,19 +175,19 @@ async function run(stage: Stage, options: BenchOptions): Promise<Run> {
       repeated: Math.max(0, total - expected),
     },
     notes: [
-      ...errors,
+      ...finished.notes,
       ...notes.flat(),
       ...(after === null ? [] : [`memory is ${after.measure} of primary and shards, shared memory included`]),
     ],
   };
 }
 
-function figuresOf(options: BenchOptions): FigureShape[] {
-  const goal = options.agents >= GOAL_AGENTS ? { value: GOAL_BYTES, at: 'most' as const } : null;
+function figuresOf(options: ConnectionsOptions): FigureShape[] {
+  const asGoal = options.agents >= GOAL_AGENTS;
   return [
-    { name: 'memoryEach', unit: 'bytes', goal },
+    { name: 'memoryEach', unit: 'bytes', goal: asGoal ? { value: GOAL_BYTES, at: 'most' } : null },
     { name: 'memoryBefore', unit: 'bytes' },
-    { name: 'connects', unit: 'per second' },
+    { name: 'connects', unit: 'per second', goal: asGoal ? { value: GOAL_CONNECTS, at: 'least' } : null },
     { name: 'cpuPerConnect', unit: 'us' },
     { name: 'broadcast', unit: 'ms' },
     { name: 'broadcastRate', unit: 'per second' },
@@ -188,8 +196,14 @@ function figuresOf(options: BenchOptions): FigureShape[] {
 
 export const connections: Scenario = {
   name: 'connections',
-  summary: 'agents that are only connected (--agents): connect rate, broker memory each, a message to all',
-  async run(options, tell) {
+  summary: 'agents that are only connected: connect rate, broker memory each, a message to all',
+  usual: true,
+  flags: [
+    new Option('--agents <n>', 'how many').argParser(integer(1, 1_000_000)).default(10_000),
+    new Option('--swarms <n>', 'processes that hold them').argParser(integer(1, 64)).default(4),
+    payloadFlag(),
+  ],
+  async run(options: ConnectionsOptions, tell) {
     checkLimit(options);
     const what = {
       scenario: 'connections',
@@ -204,7 +218,7 @@ export const connections: Scenario = {
       figures: figuresOf(options),
     };
     const result = await repeat(what, options.runs, tell, () =>
-      onStage(options.shards, (stage) => run(stage, options)),
+      onStage(settingOf('flowbus', options), (stage) => run(stage, options)),
     );
     return [result];
   },

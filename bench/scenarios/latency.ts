@@ -1,72 +1,88 @@
 /** One publisher at a fixed rate in open loop, one subscriber: from when a message was due to its handler. */
-import { now, sleep } from '../clock.js';
-import type { PublisherOperations } from '../roles/publisher.js';
-import type { SubscriberOperations } from '../roles/subscriber.js';
+import { Option } from 'commander';
+import { now } from '../clock.js';
+import { integer, integers, payloadFlag } from '../flags.js';
 import {
   accountOf,
-  type BenchOptions,
+  type CommonOptions,
   type FigureShape,
+  type Goal,
   type Run,
   repeat,
   type Scenario,
 } from '../scenario.js';
-import { arrivals, onStage, type Stage } from '../stage.js';
+import { arrivals, onStage, type Stage, settingOf } from '../stage.js';
 
 const TOPIC = 'bench.latency';
+const LOAD_TOPIC = 'bench.load';
 const SECONDS = 3;
 const WARMUP = 1;
 
 /** So far ahead does the schedule begin (ms): until the publisher has been told. */
 const AHEAD = 50;
 
-/** The goals are for this rate and size. */
-const GOAL_RATE = 20_000;
-const GOAL_PAYLOAD = 64;
-const GOALS: Readonly<Record<string, number>> = { p50: 500, p95: 1000, p99: 2000 };
-
 /** Beyond the length of the run, how long the publisher may need to publish it all (ms). */
 const PATIENCE = 60_000;
 
-/** Seconds of the broker's processor time for each second between these two times of the machine's clock. */
-async function cpuShare(stage: Stage, from: number, to: number): Promise<number | null> {
-  await sleep(from - now());
-  const before = stage.cpu();
-  await sleep(to - now());
-  const after = stage.cpu();
-  if (before.cpu === null || after.cpu === null) return null;
-  return (after.cpu - before.cpu) / (after.at - before.at);
+/** The goals of the design, in microseconds, for rates up to these and messages of this size. */
+const GOAL_PAYLOAD = 64;
+const GOAL_RATE = 100_000;
+const GOALS: Readonly<Record<string, number>> = { p50: 150, p95: 500, p99: 1000, jitter: 100 };
+
+export interface LatencyOptions extends CommonOptions {
+  rate: readonly number[];
+  payload: number;
+  load: number;
 }
 
-async function run(stage: Stage, options: BenchOptions, index: number): Promise<Run> {
-  const { payload, rate } = options;
+export interface Pace {
+  rate: number;
+  payload: number;
+  /** Messages per second of another publisher to another subscriber. */
+  load: number;
+}
+
+export function lengthsOf(options: CommonOptions): { warmup: number; length: number } {
   const warmup = (options.warmup ?? WARMUP) * 1000;
-  const length = warmup + (options.seconds ?? SECONDS) * 1000;
-  const subscriber = await stage.role<SubscriberOperations>('subscriber');
-  const publisher = await stage.role<PublisherOperations>('publisher');
-  const shard = await subscriber.ask('connect', {
-    url: stage.url,
-    agentId: `subscriber-${index}`,
-    topic: TOPIC,
-    timed: true,
-  });
-  const home = await publisher.ask('connect', { url: stage.url, agentId: `publisher-${index}` });
-  const start = now() + AHEAD;
-  await subscriber.ask('recordFrom', start + warmup);
-  const pace = {
-    topic: TOPIC,
-    payload,
-    rate,
-    start,
-    messages: Math.round((length * rate) / 1000),
-    warmup: Math.round((warmup * rate) / 1000),
+  return { warmup, length: warmup + (options.seconds ?? SECONDS) * 1000 };
+}
+
+/** One run of one rate. `index` is part of the names, by which agents are placed. */
+export async function runPace(
+  stage: Stage,
+  { rate, payload, load }: Pace,
+  options: CommonOptions,
+  index: number,
+): Promise<Run> {
+  const { warmup, length } = lengthsOf(options);
+  const pair = async (name: string, topic: string, timed: boolean) => {
+    const [subscriber, publisher] = await Promise.all([
+      stage.subscriber(`${name}subscriber-${index}`),
+      stage.publisher(`${name}publisher-${index}`),
+    ]);
+    await subscriber.role.ask('subscribe', { pattern: topic, timed });
+    return { subscriber, publisher };
   };
+  const { subscriber, publisher } = await pair('', TOPIC, true);
+  const others = load === 0 ? null : await pair('other-', LOAD_TOPIC, false);
+  const start = now() + AHEAD;
+  await subscriber.role.ask('recordFrom', start + warmup);
+  const pace = (topic: string, perSecond: number) => ({
+    topic,
+    payload,
+    rate: perSecond,
+    start,
+    messages: Math.round((length * perSecond) / 1000),
+    warmup: Math.round((warmup * perSecond) / 1000),
+  });
   const [lateness, share] = await Promise.all([
-    publisher.ask('pace', pace, length + PATIENCE),
-    cpuShare(stage, start + warmup, start + length),
+    publisher.role.ask('pace', pace(TOPIC, rate), length + PATIENCE),
+    stage.cpuShare(start + warmup, start + length),
+    others?.publisher.role.ask('pace', pace(LOAD_TOPIC, load), length + PATIENCE),
   ]);
-  const { published, errors } = await publisher.ask('finish', null);
-  const received = await arrivals(published, async () => [(await subscriber.ask('mark', null)).count]);
-  const { p50, p95, p99, p999, max } = await subscriber.ask('latencies', null);
+  const { published, notes } = await publisher.role.ask('finish', null);
+  const received = await arrivals(published, async () => [(await subscriber.role.ask('mark', null)).count]);
+  const { p50, p95, p99, p999, max, jitter } = await subscriber.role.ask('latencies', null);
   return {
     values: {
       p50,
@@ -74,27 +90,26 @@ async function run(stage: Stage, options: BenchOptions, index: number): Promise<
       p99,
       p999,
       max,
+      jitter,
       latenessP50: lateness.p50,
       latenessP99: lateness.p99,
-      cpuPerDelivery: share === null ? null : (share * 1e9) / rate,
+      cpuPerDelivery: share === null ? null : (share * 1e9) / (rate + load),
       batch: await stage.batch(),
-      acrossShards: shard === home ? 0 : 1,
+      acrossShards: subscriber.shard === publisher.shard ? 0 : 1,
     },
     account: accountOf(published, received),
-    notes: [...errors, ...(await subscriber.ask('notes', null))],
+    notes: [...notes, ...(await subscriber.role.ask('notes', null))],
   };
 }
 
-function figuresOf(options: BenchOptions): FigureShape[] {
-  const asGoal = options.rate === GOAL_RATE && options.payload === GOAL_PAYLOAD;
-  const percentiles = ['p50', 'p95', 'p99', 'p999', 'max'].map((name): FigureShape => {
-    const goal = asGoal ? GOALS[name] : undefined;
-    return { name, unit: 'us', goal: goal === undefined ? null : { value: goal, at: 'most' } };
-  });
+function figuresOf({ rate, payload, load }: Pace): FigureShape[] {
+  const asGoal = rate <= GOAL_RATE && payload === GOAL_PAYLOAD && load === 0;
+  const goalOf = (name: string): Goal | null =>
+    asGoal && name in GOALS ? { value: GOALS[name], at: 'most' } : null;
   return [
-    ...percentiles,
-    { name: 'latenessP50', unit: 'us' },
-    { name: 'latenessP99', unit: 'us' },
+    ...['p50', 'p95', 'p99', 'p999', 'max', 'jitter', 'latenessP50', 'latenessP99'].map(
+      (name): FigureShape => ({ name, unit: 'us', goal: goalOf(name) }),
+    ),
     { name: 'cpuPerDelivery', unit: 'ns' },
     { name: 'batch', unit: 'count' },
     { name: 'acrossShards', unit: 'count' },
@@ -103,23 +118,40 @@ function figuresOf(options: BenchOptions): FigureShape[] {
 
 export const latency: Scenario = {
   name: 'latency',
-  summary: 'publish to handler at a fixed rate (--rate), in open loop, from the intended send time',
-  async run(options, tell) {
-    const what = {
-      scenario: 'latency',
-      case: '',
-      conditions: {
-        'messages per s': options.rate,
-        'payload bytes': options.payload,
-        'warm-up s': options.warmup ?? WARMUP,
-        'measured s': options.seconds ?? SECONDS,
-        shards: options.shards ?? 'one per core',
-      },
-      figures: figuresOf(options),
-    };
-    const result = await repeat(what, options.runs, tell, (index) =>
-      onStage(options.shards, (stage) => run(stage, options, index)),
-    );
-    return [result];
+  summary: 'publish to handler at fixed rates, in open loop, from the intended send time',
+  usual: true,
+  flags: [
+    new Option('--rate <list>', 'messages per second, a case for each')
+      .argParser(integers(1, 10_000_000))
+      .default([20_000, 100_000], '20000,100000'),
+    payloadFlag(),
+    new Option('--load <n>', 'messages per second between two other agents meanwhile')
+      .argParser(integer(0, 10_000_000))
+      .default(0),
+  ],
+  async run(options: LatencyOptions, tell) {
+    const { payload, load } = options;
+    const results = [];
+    for (const rate of options.rate) {
+      const pace = { rate, payload, load };
+      const what = {
+        scenario: 'latency',
+        case: `${rate}/s`,
+        conditions: {
+          'payload bytes': payload,
+          ...(load === 0 ? {} : { 'beside it, messages per s': load }),
+          'warm-up s': options.warmup ?? WARMUP,
+          'measured s': options.seconds ?? SECONDS,
+          shards: options.shards ?? 'one per core',
+        },
+        figures: figuresOf(pace),
+      };
+      results.push(
+        await repeat(what, options.runs, tell, (index) =>
+          onStage(settingOf('flowbus', options), (stage) => runPace(stage, pace, options, index)),
+        ),
+      );
+    }
+    return results;
   },
 };

@@ -1,26 +1,45 @@
-/** One publisher as fast as it goes, one or more subscribers that have everything. */
+/** Publishers as fast as they go, subscribers that have everything. */
+import { InvalidArgumentError, Option } from 'commander';
 import { sleep } from '../clock.js';
+import { integer, integers, payloadsFlag } from '../flags.js';
 import type { Role } from '../role.js';
 import type { PublisherOperations } from '../roles/publisher.js';
 import type { SubscriberOperations } from '../roles/subscriber.js';
 import {
   accountOf,
-  type BenchOptions,
+  type CommonOptions,
   type FigureShape,
+  type Goal,
   type Run,
   repeat,
   type Scenario,
 } from '../scenario.js';
-import { arrivals, onStage, type Stage } from '../stage.js';
+import { arrivals, onStage, type Stage, settingOf } from '../stage.js';
 
 const TOPIC = 'bench.throughput';
 const SECONDS = 4;
 /** Long enough for the compilers of all processes to have settled. */
 const WARMUP = 5;
 
-/** The goals are for messages of this size (bytes), for one and for ten subscribers (delivered messages per second). */
+/** Messages of these bytes are what the goals are for. */
 const GOAL_PAYLOAD = 64;
-const GOALS: Readonly<Record<number, number>> = { 1: 1_500_000, 10: 6_000_000 };
+const GOAL_BURST = 256;
+
+/** One thing to measure: how many publish to how many, and what. */
+export interface Load {
+  publishers: number;
+  subscribers: number;
+  payload: number;
+  burst: number;
+  topics: number;
+}
+
+export interface ThroughputOptions extends CommonOptions {
+  cases: readonly { publishers: number; subscribers: number }[];
+  payload: readonly number[];
+  burst: readonly number[];
+  topics: number;
+}
 
 type Mark = { count: number; at: number };
 
@@ -33,7 +52,7 @@ function rates(before: readonly Mark[], after: readonly Mark[]): number {
 }
 
 interface Measured {
-  publisher: Mark;
+  publishers: Mark[];
   subscribers: Mark[];
   broker: { cpu: number | null; at: number };
 }
@@ -41,15 +60,15 @@ interface Measured {
 /** Each count is taken with its own time: a busy process answers when it comes to it. */
 async function measure(
   stage: Stage,
-  publisher: Role<PublisherOperations>,
+  publishers: readonly Role<PublisherOperations>[],
   subscribers: readonly Role<SubscriberOperations>[],
 ): Promise<Measured> {
   const broker = stage.cpu();
-  const [mark, ...marks] = await Promise.all([
-    publisher.ask('mark', null),
-    ...subscribers.map((subscriber) => subscriber.ask('mark', null)),
+  const [published, received] = await Promise.all([
+    Promise.all(publishers.map((publisher) => publisher.ask('mark', null))),
+    Promise.all(subscribers.map((subscriber) => subscriber.ask('mark', null))),
   ]);
-  return { publisher: mark, subscribers: marks, broker };
+  return { publishers: published, subscribers: received, broker };
 }
 
 /** Nanoseconds of the broker's processor time for each message that came to a subscriber. */
@@ -59,84 +78,131 @@ function cpuPerDelivery(before: Measured, after: Measured, delivered: number): n
   return (share * 1e9) / delivered;
 }
 
-async function run(stage: Stage, options: BenchOptions, takers: number, index: number): Promise<Run> {
-  const { payload, burst, seconds, warmup } = options;
+/** One run of `load`. `index` is part of the names, by which agents are placed. */
+export async function runLoad(stage: Stage, load: Load, options: CommonOptions, index: number): Promise<Run> {
+  const { payload, burst, topics } = load;
   const subscribers = await Promise.all(
-    Array.from({ length: takers }, () => stage.role<SubscriberOperations>('subscriber')),
-  );
-  const shards = await Promise.all(
-    subscribers.map((subscriber, number) =>
-      subscriber.ask('connect', {
-        url: stage.url,
-        agentId: `subscriber-${index}-${number}`,
-        topic: TOPIC,
-        timed: false,
-      }),
+    Array.from({ length: load.subscribers }, (_, number) =>
+      stage.subscriber(`subscriber-${index}-${number}`),
     ),
   );
-  const publisher = await stage.role<PublisherOperations>('publisher');
-  const home = await publisher.ask('connect', { url: stage.url, agentId: `publisher-${index}` });
-  await publisher.ask('flood', { topic: TOPIC, payload, burst });
-  await sleep((warmup ?? WARMUP) * 1000);
-  const before = await measure(stage, publisher, subscribers);
-  await sleep((seconds ?? SECONDS) * 1000);
-  const after = await measure(stage, publisher, subscribers);
-  const { published, errors } = await publisher.ask('finish', null);
-  const received = await arrivals(published, async () => {
-    const marks = await Promise.all(subscribers.map((subscriber) => subscriber.ask('mark', null)));
+  const takers = subscribers.map(({ role }) => role);
+  const pattern = topics === 1 ? TOPIC : `${TOPIC}.**`;
+  await Promise.all(takers.map((taker) => taker.ask('subscribe', { pattern, timed: false })));
+  const publishers = await Promise.all(
+    Array.from({ length: load.publishers }, (_, number) => stage.publisher(`publisher-${index}-${number}`)),
+  );
+  const makers = publishers.map(({ role }) => role);
+  await Promise.all(makers.map((maker) => maker.ask('flood', { topic: TOPIC, topics, payload, burst })));
+  await sleep((options.warmup ?? WARMUP) * 1000);
+  const before = await measure(stage, makers, takers);
+  await sleep((options.seconds ?? SECONDS) * 1000);
+  const after = await measure(stage, makers, takers);
+  const finished = await Promise.all(makers.map((maker) => maker.ask('finish', null)));
+  const total = finished.reduce((sum, { published }) => sum + published, 0);
+  const received = await arrivals(total, async () => {
+    const marks = await Promise.all(takers.map((taker) => taker.ask('mark', null)));
     return marks.map(({ count }) => count);
   });
-  const notes = await Promise.all(subscribers.map((subscriber) => subscriber.ask('notes', null)));
+  const notes = await Promise.all(takers.map((taker) => taker.ask('notes', null)));
   const delivered = rates(before.subscribers, after.subscribers);
+  const homes = new Set(publishers.map(({ shard }) => shard));
   return {
     values: {
       delivered,
-      published: rateOf(before.publisher, after.publisher),
+      published: rates(before.publishers, after.publishers),
       cpuPerDelivery: cpuPerDelivery(before, after, delivered),
       batch: await stage.batch(),
-      acrossShards: shards.filter((shard) => shard !== home).length,
+      acrossShards: subscribers.filter(({ shard }) => shard !== null && !homes.has(shard)).length,
     },
-    account: accountOf(published, received),
-    notes: [...errors, ...notes.flat()],
+    account: accountOf(total, received),
+    notes: [...finished.flatMap((one) => one.notes), ...notes.flat()],
   };
 }
 
-function figuresOf(options: BenchOptions, takers: number): FigureShape[] {
-  const goal = options.payload === GOAL_PAYLOAD ? GOALS[takers] : undefined;
-  return [
-    {
-      name: 'delivered',
-      unit: 'per second',
-      goal: goal === undefined ? null : { value: goal, at: 'least' },
-    },
-    { name: 'published', unit: 'per second' },
-    { name: 'cpuPerDelivery', unit: 'ns' },
-    { name: 'batch', unit: 'count' },
-    { name: 'acrossShards', unit: 'count' },
-  ];
+/** The goals of the design, for those loads that they are set for. */
+function goalsOf({ publishers, subscribers, payload, burst, topics }: Load): Record<string, Goal> {
+  if (publishers !== 1 || payload !== GOAL_PAYLOAD || burst !== GOAL_BURST) return {};
+  const rate = (value: number): Goal => ({ value, at: 'least' });
+  const cost = (value: number): Goal => ({ value, at: 'most' });
+  if (topics === 10_000 && subscribers === 1) return { delivered: rate(1_500_000) };
+  if (topics !== 1) return {};
+  if (subscribers === 1) return { delivered: rate(3_500_000), cpuPerDelivery: cost(150) };
+  if (subscribers === 10) return { delivered: rate(10_000_000), cpuPerDelivery: cost(60) };
+  return {};
+}
+
+function figuresOf(load: Load): FigureShape[] {
+  const goals = goalsOf(load);
+  return (
+    [
+      ['delivered', 'per second'],
+      ['published', 'per second'],
+      ['cpuPerDelivery', 'ns'],
+      ['batch', 'count'],
+      ['acrossShards', 'count'],
+    ] as const
+  ).map(([name, unit]) => ({ name, unit, goal: goals[name] ?? null }));
+}
+
+function conditionsOf(load: Load, options: CommonOptions): Record<string, string | number> {
+  return {
+    'payload bytes': load.payload,
+    'messages per burst': load.burst,
+    ...(load.topics === 1 ? {} : { topics: load.topics }),
+    'warm-up s': options.warmup ?? WARMUP,
+    'measured s': options.seconds ?? SECONDS,
+    shards: options.shards ?? 'one per core',
+  };
+}
+
+function loadsOf({ cases, payload: payloads, burst: bursts, topics }: ThroughputOptions): Load[] {
+  return cases.flatMap((one) =>
+    payloads.flatMap((payload) => bursts.map((burst) => ({ ...one, payload, burst, topics }))),
+  );
+}
+
+function caseList(text: string): ThroughputOptions['cases'] {
+  return text.split(',').map((part) => {
+    const numbers = part.split(':');
+    if (numbers.length !== 2)
+      throw new InvalidArgumentError('It must be a list of publishers:subscribers, such as 1:1,1:10.');
+    const [publishers, subscribers] = numbers.map(integer(1, 1000));
+    return { publishers, subscribers };
+  });
 }
 
 export const throughput: Scenario = {
   name: 'throughput',
-  summary: 'one publisher at full speed, 1 and 10 subscribers (--subscribers), each agent a process',
-  async run(options, tell) {
+  summary: 'publishers at full speed, to one subscriber and to ten, each agent a process',
+  usual: true,
+  flags: [
+    new Option('--cases <list>', 'publishers:subscribers, a case for each')
+      .argParser(caseList)
+      .default(caseList('1:1,1:10'), '1:1,1:10'),
+    payloadsFlag(),
+    new Option(
+      '--burst <list>',
+      'messages published per turn of the event loop, a case for each; 1: no batching',
+    )
+      .argParser(integers(1, 100_000))
+      .default([GOAL_BURST], String(GOAL_BURST)),
+    new Option('--topics <n>', 'topics that the messages go to, in random order')
+      .argParser(integer(1, 1_000_000))
+      .default(1),
+  ],
+  async run(options: ThroughputOptions, tell) {
     const results = [];
-    for (const takers of options.subscribers) {
+    for (const load of loadsOf(options)) {
       const what = {
         scenario: 'throughput',
-        case: `1→${takers}`,
-        conditions: {
-          'payload bytes': options.payload,
-          'messages per burst': options.burst,
-          'warm-up s': options.warmup ?? WARMUP,
-          'measured s': options.seconds ?? SECONDS,
-          shards: options.shards ?? 'one per core',
-        },
-        figures: figuresOf(options, takers),
+        case: `${load.publishers}→${load.subscribers}`,
+        conditions: conditionsOf(load, options),
+        figures: figuresOf(load),
       };
       results.push(
         await repeat(what, options.runs, tell, (index) =>
-          onStage(options.shards, (stage) => run(stage, options, takers, index)),
+          onStage(settingOf('flowbus', options), (stage) => runLoad(stage, load, options, index)),
         ),
       );
     }

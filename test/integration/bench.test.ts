@@ -79,7 +79,7 @@ describe('the bench', function () {
 
   it('throughput: counts each delivery, in a case for each number of subscribers', async () => {
     const file = join(own, 'throughput.json');
-    const { code, out, err } = await run(['throughput', ...TINY, '--subscribers', '1,3', '--json', file]);
+    const { code, out, err } = await run(['throughput', ...TINY, '--cases', '1:1,1:3', '--json', file]);
     assert.equal(code, 0, err);
     const report = readReport(file);
     const figures = ['delivered', 'published', 'cpuPerDelivery', 'batch', 'acrossShards'];
@@ -97,17 +97,84 @@ describe('the bench', function () {
     assert.ok(machine.cores >= 1 && machine.cpu !== '' && !Number.isNaN(Date.parse(machine.date)));
   });
 
+  it('throughput: has a case for each size and burst, also from several publishers to many topics', async () => {
+    const { code, out, err } = await run([
+      'throughput',
+      ...TINY,
+      ...['--cases', '2:2', '--payload', '16,1000', '--burst', '1,32', '--topics', '100', '--json'],
+    ]);
+    assert.equal(code, 0, err);
+    const { results } = JSON.parse(out) as Report;
+    assert.deepEqual(
+      results.map(({ conditions }) => [conditions['payload bytes'], conditions['messages per burst']]),
+      [
+        [16, 1],
+        [16, 32],
+        [1000, 1],
+        [1000, 32],
+      ],
+    );
+    for (const result of results) {
+      checkResult(result, 'throughput', '2→2', [
+        'delivered',
+        'published',
+        'cpuPerDelivery',
+        'batch',
+        'acrossShards',
+      ]);
+      assert.equal(result.conditions.topics, 100);
+    }
+    // What is published one by one cannot be batched as what is published in bursts.
+    assert.ok(figure(results[0], 'batch') < figure(results[1], 'batch'));
+  });
+
+  it('request: counts answers, and times each', async () => {
+    const { code, out, err } = await run(['request', ...TINY, '--outstanding', '3', '--json']);
+    assert.equal(code, 0, err);
+    const [result] = (JSON.parse(out) as Report).results;
+    const figures = ['requests', 'p50', 'p95', 'p99', 'p999', 'max', 'cpuPerRequest', 'acrossShards'];
+    checkResult(result, 'request', '3 outstanding', figures);
+    assert.ok(figure(result, 'p50') > 0);
+  });
+
+  it('peers: has the same work done by each bus, and prints how they compare', async () => {
+    const { code, out, err } = await run([
+      'peers',
+      ...TINY,
+      ...['--buses', 'aedes,socket.io', '--tasks', '1→1,request', '--json'],
+    ]);
+    assert.equal(code, 0, err);
+    const { results } = JSON.parse(out) as Report;
+    assert.deepEqual(
+      results.map((result) => `${result.bus} ${result.case}`),
+      [
+        'flowbus 1→1',
+        'aedes 1→1',
+        'socket.io 1→1',
+        'flowbus 1→1: flowbus against aedes',
+        'flowbus 1→1: flowbus against socket.io',
+        'flowbus request',
+        'socket.io request',
+        'flowbus request: flowbus against socket.io',
+      ],
+    );
+    const [own, other, , ratio] = results;
+    assert.equal(figure(ratio, 'delivered'), figure(own, 'delivered') / figure(other, 'delivered'));
+    for (const { conditions } of [own, other]) assert.match(String(conditions.version), /^\d+\.\d+\.\d+/);
+  });
+
   it('latency: has ordered percentiles of every message that was due in the measured time', async () => {
     const file = join(own, 'latency.json');
     const { code, err } = await run(['latency', ...TINY, '--rate', '2000', '--json', file]);
     assert.equal(code, 0, err);
     const [result] = readReport(file).results;
-    checkResult(result, 'latency', '', [
+    checkResult(result, 'latency', '2000/s', [
       'p50',
       'p95',
       'p99',
       'p999',
       'max',
+      'jitter',
       'latenessP50',
       'latenessP99',
       'cpuPerDelivery',
@@ -165,7 +232,9 @@ describe('the bench', function () {
       [['speed'], /there is no scenario "speed"/],
       [['--runs', '0'], /It must be a whole number from 1/],
       [['--json', 'latency'], /put the scenario first/],
-      [['--payload', '1'], /It must be a whole number from 12/],
+      [['latency', '--payload', '1'], /It must be a whole number from 12/],
+      [['throughput', '--cases', '1'], /a list of publishers:subscribers/],
+      [['peers', '--buses', 'smoke'], /a list of flowbus, nats/],
     ] as const) {
       const { code, err } = await run(args);
       assert.equal(code, 2, err);
@@ -174,7 +243,7 @@ describe('the bench', function () {
   });
 
   it('leaves nothing behind when it is interrupted', async () => {
-    const child = start(['throughput', '--seconds', '60', '--subscribers', '1', '--json']);
+    const child = start(['throughput', '--seconds', '60', '--cases', '1:1', '--json']);
     const ended = once(child, 'close');
     const limit = Date.now() + DEADLINE;
     while (!readdirSync(own).some((name) => name.startsWith('flowbus-run-'))) {

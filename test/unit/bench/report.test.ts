@@ -14,6 +14,7 @@ const MACHINE = {
 };
 
 const RESULT: Result = {
+  bus: 'flowbus',
   scenario: 'latency',
   case: '',
   conditions: { 'messages per s': 20_000 },

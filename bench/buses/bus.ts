@@ -1,0 +1,70 @@
+/** What the harness asks of a bus, ours or another: a server to start, clients that publish, subscribe and call. */
+
+/** A client as its users have it, at its best settings. */
+export interface BusClient {
+  /** The shard that it is on; null where a bus has none. */
+  readonly shard: number | null;
+  /** What a reader of the figures should know: errors, gaps, lost connections. Bounded. */
+  readonly notes: readonly string[];
+  /** False: enough for now, await `drained()`. The payload is the caller's again at once: clients that keep it must copy it. */
+  publish(topic: string, payload: Uint8Array): boolean;
+  drained(): Promise<void>;
+  /** Resolves when every message published from then on comes. `onMessage` gets nothing: most clients pay for what they hand out. */
+  count(pattern: string, onMessage: () => void): Promise<void>;
+  receive(pattern: string, onMessage: (payload: Uint8Array) => void): Promise<void>;
+  /** Answers requests to the name of this client with their payload. Null: the bus knows no requests. */
+  readonly answer: (() => Promise<void>) | null;
+  /** Resolves with the answer of the client of this name. */
+  readonly request: ((name: string, payload: Uint8Array) => Promise<unknown>) | null;
+  /** Resolves when the server has everything that was published. */
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface BusServer {
+  readonly url: string;
+  readonly version: string;
+  /** Processes whose time and memory count, now. */
+  pids(): number[];
+  stop(): Promise<void>;
+}
+
+export interface StartOptions {
+  /** flowbus: shards; null is one per core. */
+  shards: number | null;
+  /** flowbus: the kind of links between shards. */
+  links: 'auto' | 'shared-memory' | 'unix-socket';
+}
+
+export interface Bus {
+  /** Rejects with BusMissing when it is not installed. */
+  start(options: StartOptions): Promise<BusServer>;
+  connect(url: string, name: string): Promise<BusClient>;
+}
+
+/** The bus is not on this machine; the message says how to get it. */
+export class BusMissing extends Error {
+  /** In every such message, which may have come from another process. */
+  static readonly MARK = 'is not installed';
+
+  constructor(program: string) {
+    super(`${program} ${BusMissing.MARK}; ops/install-peers gets it from Debian's packages`);
+  }
+}
+
+/** Notes that one client keeps. */
+const MAX_NOTES = 10;
+
+export class Notes {
+  readonly lines: string[] = [];
+
+  add(line: string): void {
+    if (this.lines.length < MAX_NOTES) this.lines.push(line);
+  }
+}
+
+/** Messages that a client without flow control of its own has on their way before it waits for the server. */
+export const WINDOW = 4096;
+
+export const BUS_NAMES = ['flowbus', 'nats', 'nats-ws', 'redis', 'mosquitto', 'aedes', 'socket.io'] as const;
+export type BusName = (typeof BUS_NAMES)[number];

@@ -1,0 +1,104 @@
+/** flowbus: a node as `flowbus start` runs it, and the SDK with its defaults. */
+import { readFileSync } from 'node:fs';
+import { type Agent, connect, type Message } from '../../lib/client/index.js';
+import { makeConfig } from '../../lib/config/index.js';
+import { createLogger } from '../../lib/telemetry/log.js';
+import { startNode } from '../../shards/primary.js';
+import type { Bus, BusClient, BusServer, StartOptions } from './bus.js';
+import { Notes } from './bus.js';
+
+/** Enough when all have left; when it is interrupted, nobody is to wait for long (ms). */
+const DRAIN_TIMEOUT = 2000;
+
+/** How long an answer may take (ms). */
+const REQUEST_TIMEOUT = 10_000;
+
+class FlowbusClient implements BusClient {
+  readonly shard: number;
+  readonly answer: () => Promise<void>;
+  readonly request: (name: string, payload: Uint8Array) => Promise<unknown>;
+  readonly #agent: Agent;
+  readonly #notes = new Notes();
+
+  constructor(agent: Agent, name: string, shard: number) {
+    this.#agent = agent;
+    this.shard = shard;
+    agent.on('error', ({ code, message }) => this.#notes.add(`${name}: ${code} ${message}`));
+    agent.on('gap', ({ missed, reason }) =>
+      this.#notes.add(`${name}: a gap of ${missed ?? 'unknown'} messages (${reason})`),
+    );
+    agent.on('disconnect', ({ code, message }) =>
+      this.#notes.add(`${name}: lost its connection, ${code} ${message}`),
+    );
+    this.answer = async () => {
+      agent.on('message', (message: Message) => message.payload);
+    };
+    this.request = (to, payload) => agent.request(to, payload, { timeout: REQUEST_TIMEOUT });
+  }
+
+  get notes(): readonly string[] {
+    return this.#notes.lines;
+  }
+
+  publish(topic: string, payload: Uint8Array): boolean {
+    return this.#agent.publish(topic, payload);
+  }
+
+  drained(): Promise<void> {
+    return this.#agent.drained();
+  }
+
+  async count(pattern: string, onMessage: () => void): Promise<void> {
+    await this.#agent.subscribe(pattern, onMessage);
+  }
+
+  async receive(pattern: string, onMessage: (payload: Uint8Array) => void): Promise<void> {
+    await this.#agent.subscribe(pattern, (message) => onMessage(message.payload));
+  }
+
+  flush(): Promise<void> {
+    return this.#agent.drain();
+  }
+
+  close(): Promise<void> {
+    return this.#agent.close();
+  }
+}
+
+function version(): string {
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+export const flowbus: Bus = {
+  async start({ shards, links }: StartOptions): Promise<BusServer> {
+    const config = makeConfig({
+      port: 0,
+      logLevel: 'warn',
+      drainTimeout: DRAIN_TIMEOUT,
+      links,
+      ...(shards === null ? {} : { shards }),
+    });
+    const node = await startNode(config, createLogger(config), { dedicated: true });
+    return {
+      url: node.url,
+      version: version(),
+      pids: () => [
+        process.pid,
+        ...node
+          .processes()
+          .map(({ pid }) => pid)
+          .filter((pid) => pid !== undefined),
+      ],
+      stop: async () => {
+        await node.stop();
+      },
+    };
+  },
+
+  async connect(url, name) {
+    const agent = await connect(url, { agentId: name });
+    const [record] = await agent.agents({ id: name });
+    return new FlowbusClient(agent, name, record.shard);
+  },
+};

@@ -1,0 +1,101 @@
+/** nats-server, over TCP and over WebSocket, with nats.js. */
+import { type Msg, type NatsConnection, wsconnect } from '@nats-io/nats-core';
+import { connect as tcpConnect } from '@nats-io/transport-node';
+import { WebSocket } from 'ws';
+import { type Bus, type BusClient, Notes, WINDOW } from './bus.js';
+import { freePort, startProgram } from './program.js';
+
+const REQUEST_TIMEOUT = 10_000;
+
+class NatsClient implements BusClient {
+  readonly shard = null;
+  readonly answer: () => Promise<void>;
+  readonly request: (name: string, payload: Uint8Array) => Promise<unknown>;
+  readonly #connection: NatsConnection;
+  readonly #notes = new Notes();
+  #published = 0;
+
+  constructor(connection: NatsConnection, name: string) {
+    this.#connection = connection;
+    this.answer = async () => {
+      connection.subscribe(`agent.${name}`, {
+        callback: (_, message: Msg) => {
+          message.respond(message.data);
+        },
+      });
+      await connection.flush();
+    };
+    this.request = (to, payload) => connection.request(`agent.${to}`, payload, { timeout: REQUEST_TIMEOUT });
+    connection.closed().then((error) => {
+      if (error instanceof Error) this.#notes.add(`${name}: lost its connection, ${error.message}`);
+    });
+  }
+
+  get notes(): readonly string[] {
+    return this.#notes.lines;
+  }
+
+  publish(topic: string, payload: Uint8Array): boolean {
+    this.#connection.publish(topic, payload);
+    return ++this.#published % WINDOW !== 0;
+  }
+
+  drained(): Promise<void> {
+    return this.#connection.flush();
+  }
+
+  async count(pattern: string, onMessage: () => void): Promise<void> {
+    this.#connection.subscribe(natsPattern(pattern), { callback: onMessage });
+    await this.#connection.flush();
+  }
+
+  async receive(pattern: string, onMessage: (payload: Uint8Array) => void): Promise<void> {
+    this.#connection.subscribe(natsPattern(pattern), { callback: (_, message) => onMessage(message.data) });
+    await this.#connection.flush();
+  }
+
+  flush(): Promise<void> {
+    return this.#connection.flush();
+  }
+
+  close(): Promise<void> {
+    return this.#connection.close();
+  }
+}
+
+function natsPattern(pattern: string): string {
+  return pattern.replace(/\*\*$/, '>');
+}
+
+async function start(webSocket: boolean) {
+  const port = await freePort();
+  const webSocketPort = webSocket ? await freePort() : 0;
+  return startProgram({
+    name: 'nats-server',
+    version: { args: ['--version'], pattern: / v(\S+)/ },
+    settings: [
+      `listen: 127.0.0.1:${port}`,
+      // What waits for a slow subscriber is not to end its connection in a measurement.
+      'max_pending: 1GB',
+      'write_deadline: 60s',
+      ...(webSocket ? [`websocket { listen: "127.0.0.1:${webSocketPort}", no_tls: true }`] : []),
+    ].join('\n'),
+    args: (file) => ['-c', file],
+    port: webSocket ? webSocketPort : port,
+    url: webSocket ? `ws://127.0.0.1:${webSocketPort}` : `127.0.0.1:${port}`,
+  });
+}
+
+export const nats: Bus = {
+  start: () => start(false),
+  connect: async (url, name) => new NatsClient(await tcpConnect({ servers: url, name }), name),
+};
+
+export const natsWebSocket: Bus = {
+  start: () => start(true),
+  async connect(url, name) {
+    // Node 20 has none of its own.
+    Object.assign(globalThis, { WebSocket });
+    return new NatsClient(await wsconnect({ servers: url, name }), name);
+  },
+};

@@ -1,0 +1,55 @@
+/** Flags of the command line: how they are read, and those that several scenarios share. */
+import { InvalidArgumentError, Option } from 'commander';
+import { LEAST_PAYLOAD } from './roles/payload.js';
+
+const MAX_PAYLOAD = 60_000;
+
+export function integer(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,12}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${least} to ${most}.`);
+  };
+}
+
+export function integers(least: number, most: number): (text: string) => number[] {
+  return (text) => text.split(',').map((part) => integer(least, most)(part));
+}
+
+function seconds(least: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,6}(\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= least && value <= 86_400) return value;
+    throw new InvalidArgumentError(`It must be seconds, from ${least} to 86,400.`);
+  };
+}
+
+/** What each scenario takes. */
+export function commonFlags(): Option[] {
+  return [
+    new Option('--runs <n>', 'runs of each case, each with processes of its own')
+      .argParser(integer(1, 1000))
+      .default(5),
+    new Option('--seconds <s>', "measured time of one run (default: the scenario's own)").argParser(
+      seconds(0.05),
+    ),
+    new Option('--warmup <s>', "discarded before it (default: the scenario's own)").argParser(seconds(0)),
+    new Option('--shards <n>', 'of the broker (default: one per core)').argParser(integer(1, 60)),
+    new Option('--links <kind>', 'between shards')
+      .choices(['auto', 'shared-memory', 'unix-socket'])
+      .default('auto'),
+  ];
+}
+
+export function payloadFlag(): Option {
+  return new Option('--payload <bytes>', 'size of the messages')
+    .argParser(integer(LEAST_PAYLOAD, MAX_PAYLOAD))
+    .default(64);
+}
+
+/** One case for each size. */
+export function payloadsFlag(): Option {
+  return new Option('--payload <list>', 'sizes of the messages in bytes, a case for each')
+    .argParser(integers(LEAST_PAYLOAD, MAX_PAYLOAD))
+    .default([64], '64');
+}
