@@ -24,28 +24,12 @@ import {
   readU24,
   readU32,
 } from '../lib/wire/frame.js';
+import type { ExchangeSettings, ExchangeView } from './exchange-view.js';
 import type { Peer } from './peer.js';
 import { Route, type Taker } from './route.js';
 import { type SenderId, SenderIds, workerOfSender } from './sender-ids.js';
 import { Session } from './session.js';
 import { type TopicId, TopicIds } from './topic-ids.js';
-
-export interface ExchangeSettings {
-  slot: number;
-  incarnation: number;
-  /** All worker slots of the node. */
-  workers: number;
-  /** Bytes that may wait for one connection. */
-  backlog: number;
-  /** Bytes that may wait for all connections of this shard together. */
-  totalBacklog: number;
-  /** Milliseconds that a backlog without progress may stall its feeders. */
-  stallLimit: number;
-  /** Publish credit of a connection, bytes. */
-  window: number;
-  maxPayload: number;
-  maxTopics: number;
-}
 
 /** What the exchange needs of the rest of the shard. */
 export interface ExchangePort {
@@ -62,11 +46,11 @@ export interface ExchangePort {
 /** How often a topic must be spelled out before it gets an id: topics used once leave no trace. */
 const SEEN_BEFORE_ID = 2;
 
-export class Exchange {
+export class Exchange implements ExchangeView<Session, Peer> {
   readonly settings: ExchangeSettings;
   readonly pool: ChunkPool;
   readonly topics: TopicTable<Route>;
-  readonly topicIds: TopicIds;
+  readonly topicIds: TopicIds<Route>;
   readonly senders: SenderIds;
   readonly trie: PatternTrie<Taker>;
   /** By worker slot; null for this one. */
@@ -102,7 +86,7 @@ export class Exchange {
     this.pool = new ChunkPool(settings.maxPayload);
     this.topics = new TopicTable<Route>(settings.maxTopics, () => {});
     // Half of the table is for ids, all workers' together, so that topics without one always find room.
-    this.topicIds = new TopicIds(
+    this.topicIds = new TopicIds<Route>(
       settings.slot,
       settings.incarnation,
       Math.max(1, Math.floor(settings.maxTopics / 2 / settings.workers)),
@@ -167,7 +151,7 @@ export class Exchange {
   }
 
   /** Counts a topic that was spelled out, and gives it an id when that begins to pay. */
-  seen(topic: Topic<Route>): TopicId | null {
+  seen(topic: Topic<Route>): TopicId<Route> | null {
     if (topic.id !== 0) return this.topicIds.find(topic.id) ?? null;
     if (++topic.hits < SEEN_BEFORE_ID) return null;
     const id = this.topicIds.allot(topic);
@@ -213,7 +197,7 @@ export class Exchange {
    */
   deliver(
     route: Route,
-    topic: TopicId | null,
+    topic: TopicId<Route> | null,
     from: SenderId,
     src: Uint8Array,
     start: number,

@@ -9,6 +9,7 @@ import { Flag, FrameType } from '../lib/wire/frame.js';
 import type { Exchange } from './exchange.js';
 import type { Interest } from './interest.js';
 import type { Peer } from './peer.js';
+import type { Route } from './route.js';
 import type { SenderId } from './sender-ids.js';
 import type { Sessions } from './sessions.js';
 import { decodeTalk, encodeTalk, type Reset, type Talk } from './talk.js';
@@ -120,7 +121,7 @@ export class Inbound implements LinkReader {
     reader.open(src, start, end, end - start);
     reader.next();
     const sender = this.#senderOf(peer, reader.sender);
-    let id: TopicId | null = null;
+    let id: TopicId<Route> | null = null;
     let route = null;
     if (reader.topicId !== 0) {
       id = exchange.topicIds.find(reader.topicId) ?? null;

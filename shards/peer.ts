@@ -4,7 +4,7 @@ import { Bits } from '../lib/queues/bits.js';
 import { Pressure, PressureState } from '../lib/queues/pressure.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import { FIRST_BULK_LANE } from '../lib/wire/frame.js';
-import type { Exchange } from './exchange.js';
+import type { ExchangeView } from './exchange-view.js';
 import type { SenderId } from './sender-ids.js';
 import type { TopicId } from './topic-ids.js';
 
@@ -54,10 +54,10 @@ export class Peer {
   routeMark: number;
   readonly #out: LinkOut;
   readonly #paths: [Path, Path];
-  readonly #exchange: Exchange;
+  readonly #exchange: ExchangeView<unknown, Peer>;
   #feeders: Set<number>;
 
-  constructor(exchange: Exchange, slot: number, out: LinkOut) {
+  constructor(exchange: ExchangeView<unknown, Peer>, slot: number, out: LinkOut) {
     this.#exchange = exchange;
     this.slot = slot;
     this.interest = new Set();

@@ -46,7 +46,7 @@ export class Publishing {
   readonly #verify: boolean;
   readonly #extensions: Extensions;
   // The run that is being gathered; #runTopic is null when there is none.
-  #runTopic: TopicId | null;
+  #runTopic: TopicId<Route> | null;
   #runLane: number;
   #runStart: number;
   #runEnd: number;
@@ -134,7 +134,7 @@ export class Publishing {
     from: SenderId,
     topic: Topic<Route> | null,
     text: string,
-    id: TopicId | null,
+    id: TopicId<Route> | null,
     src: Uint8Array,
     start: number,
     end: number,
@@ -181,7 +181,7 @@ export class Publishing {
       return refusal('BAD_FLAGS', 'The flags do not say which extensions there are.', null, null);
     const correlation = extensions.correlation ?? extensions.messageId;
 
-    let id: TopicId | null = null;
+    let id: TopicId<Route> | null = null;
     let topic: Topic<Route> | null = null;
     let text: string;
     if (reader.topicId !== 0) {

@@ -10,7 +10,7 @@ import { Lanes, type LanesOwner } from '../lib/queues/lanes.js';
 import { Pressure, PressureState } from '../lib/queues/pressure.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import { OFFSET_SENDER, OFFSET_TOPIC_ID, OFFSET_TOTAL, readU24, readU32 } from '../lib/wire/frame.js';
-import type { Exchange } from './exchange.js';
+import type { ExchangeView } from './exchange-view.js';
 import type { SenderId } from './sender-ids.js';
 import type { TopicId } from './topic-ids.js';
 
@@ -78,10 +78,10 @@ export class Session implements LanesOwner {
   /** Mark of the last route that it was put into: keeps it from standing there twice. */
   routeMark: number;
   #feeders: Set<number> | null;
-  readonly #exchange: Exchange;
+  readonly #exchange: ExchangeView<Session, unknown>;
 
   constructor(
-    exchange: Exchange,
+    exchange: ExchangeView<Session, unknown>,
     id: string,
     agent: AgentRecord,
     sender: SenderId,

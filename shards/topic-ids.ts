@@ -5,18 +5,18 @@
  */
 import type { Topic } from '../lib/topics/table.js';
 import { topicAnnouncement } from '../lib/wire/announcement.js';
-import type { Route } from './route.js';
 
 const INDEX_BITS = 20;
 
-export class TopicId {
+/** `R`: what the table of topics keeps with each. */
+export class TopicId<R = unknown> {
   readonly id: number;
-  readonly topic: Topic<Route>;
+  readonly topic: Topic<R>;
   /** Dense in this worker: the bit in the bitmaps of who knows it. */
   readonly index: number;
   readonly announcement: Uint8Array;
 
-  constructor(id: number, topic: Topic<Route>, index: number) {
+  constructor(id: number, topic: Topic<R>, index: number) {
     this.id = id;
     this.topic = topic;
     this.index = index;
@@ -24,21 +24,21 @@ export class TopicId {
   }
 }
 
-export class TopicIds {
+export class TopicIds<R = unknown> {
   readonly #prefix: number;
   readonly #limit: number;
   /** By worker and incarnation, then by index; at most `limit` of each, and two incarnations of each worker. */
-  readonly #families: (TopicId[] | undefined)[];
+  readonly #families: (TopicId<R>[] | undefined)[];
   /** How many ids each topic has. */
-  readonly #uses: Map<Topic<Route>, number>;
-  readonly #onUnused: (topic: Topic<Route>) => void;
+  readonly #uses: Map<Topic<R>, number>;
+  readonly #onUnused: (topic: Topic<R>) => void;
   #count: number;
 
   /**
    * `limit`: how many ids each worker may allot (at most 2^20). `onUnused` is called with a topic whose last id is gone: that of
    * a worker that has restarted twice since.
    */
-  constructor(slot: number, incarnation: number, limit: number, onUnused: (topic: Topic<Route>) => void) {
+  constructor(slot: number, incarnation: number, limit: number, onUnused: (topic: Topic<R>) => void) {
     this.#prefix = familyOf(slot, incarnation);
     this.#limit = limit;
     this.#families = [];
@@ -53,16 +53,16 @@ export class TopicIds {
     return this.#families[this.#prefix]!.length;
   }
 
-  find(id: number): TopicId | undefined {
+  find(id: number): TopicId<R> | undefined {
     const family = this.#families[id >>> INDEX_BITS];
     return family === undefined ? undefined : family[id & ((1 << INDEX_BITS) - 1)];
   }
 
   /** An id of this worker for `topic`; null when all are taken, and the topic stays spelled out. */
-  allot(topic: Topic<Route>): TopicId | null {
+  allot(topic: Topic<R>): TopicId<R> | null {
     const family = this.#families[this.#prefix]!;
     if (family.length >= this.#limit) return null;
-    const entry = new TopicId(((this.#prefix << INDEX_BITS) | family.length) >>> 0, topic, this.#count++);
+    const entry = new TopicId<R>(((this.#prefix << INDEX_BITS) | family.length) >>> 0, topic, this.#count++);
     family.push(entry);
     topic.id = entry.id;
     this.#uses.set(topic, (this.#uses.get(topic) ?? 0) + 1);
@@ -70,7 +70,7 @@ export class TopicIds {
   }
 
   /** Another worker announced `id`. */
-  learn(id: number, topic: Topic<Route>): TopicId {
+  learn(id: number, topic: Topic<R>): TopicId<R> {
     const key = id >>> INDEX_BITS;
     let family = this.#families[key];
     if (family === undefined) {
@@ -78,7 +78,7 @@ export class TopicIds {
       this.#families[key] = family;
       this.#forgetOlder(key);
     }
-    const entry = new TopicId(id, topic, this.#count++);
+    const entry = new TopicId<R>(id, topic, this.#count++);
     this.#uses.set(topic, (this.#uses.get(topic) ?? 0) + 1);
     family[id & ((1 << INDEX_BITS) - 1)] = entry;
     return entry;
@@ -96,7 +96,7 @@ export class TopicIds {
     }
   }
 
-  #release(topic: Topic<Route>): void {
+  #release(topic: Topic<R>): void {
     const uses = this.#uses.get(topic)! - 1;
     if (uses > 0) {
       this.#uses.set(topic, uses);
