@@ -428,3 +428,8 @@ export class FlowbusError extends Error {
     this.retriable = retriable;
   }
 }
+
+/** What was thrown, as one line. */
+export function describe(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

@@ -3,7 +3,7 @@ import { FlowbusError } from '../errors.js';
 import { decodeTopic, REPLY_PREFIX } from '../topics/topic.js';
 import { crc32 } from '../wire/checksum.js';
 import { utf8 } from '../wire/text.js';
-import type { ActiveSubscription } from './subscriptions.js';
+import type { ActiveSubscription, Wanted } from './subscriptions.js';
 
 /**
  * Announced topics, and senders, at most. A broker that announces more is left with LIMIT_REACHED; the next
@@ -41,11 +41,10 @@ export const RouteKind = {
 } as const;
 export type RouteKind = (typeof RouteKind)[keyof typeof RouteKind];
 
-export class IncomingTopic {
+export class IncomingTopic implements Wanted {
   readonly text: string;
   readonly bytes: Uint8Array;
   readonly kind: RouteKind;
-  /** The subscriptions that match, as of `version` of the subscriptions. */
   targets: readonly ActiveSubscription[];
   version: number;
   /** The sender of the last message, and the checksum seed of that pair. */

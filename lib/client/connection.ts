@@ -1,9 +1,8 @@
 /** One connection to a broker: from opening the transport over hello and welcome to its end, and its heartbeat. */
-import { type ErrorCode, FlowbusError, isErrorCode } from '../errors.js';
+import { describe, type ErrorCode, FlowbusError, isErrorCode } from '../errors.js';
 import type { ControlCodec, ControlKind, ControlPayloads, Hello, Welcome } from '../wire/control.js';
 import { Encoding, FrameType } from '../wire/frame.js';
 import { controlFrame } from '../wire/writer.js';
-import { describe } from './events.js';
 import type { OpenTransport, Transport, TransportReader } from './transport.js';
 
 /**

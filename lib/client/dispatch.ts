@@ -9,9 +9,9 @@
  * the broker, else a handler that sends requests would wait for itself. In that time, and where a transport cannot
  * be paused (browsers), the backlog grows up to its bound; what comes beyond is dropped and reported as a gap.
  */
-import { FlowbusError } from '../errors.js';
+import { describe, FlowbusError } from '../errors.js';
 import { type IncomingTopic, RouteKind } from './announcements.js';
-import { describe, type Emitter } from './events.js';
+import type { Emitter } from './events.js';
 import { Fifo } from './fifo.js';
 import type { Message } from './message.js';
 import type { ActiveSubscription, Subscriptions } from './subscriptions.js';

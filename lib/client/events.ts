@@ -2,7 +2,7 @@
  * The events of an agent, and an emitter just large enough for them. Node's own would bring a built-in into the
  * browser; besides, an `error` event here must never throw, and never pass unseen.
  */
-import { type ErrorCode, FlowbusError } from '../errors.js';
+import { describe, type ErrorCode, FlowbusError } from '../errors.js';
 import type { Message } from './message.js';
 
 /** Live messages that did not reach this agent although it had subscribed to them. */
@@ -163,9 +163,4 @@ export class Emitter {
   ): void {
     this.registrations[event] = list as Registrations[K];
   }
-}
-
-/** What was thrown, as one line. */
-export function describe(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
 }

@@ -1,5 +1,5 @@
 /** A message as a handler sees it. */
-import { FlowbusError } from '../errors.js';
+import { describe, FlowbusError } from '../errors.js';
 import { Extensions } from '../wire/extensions.js';
 import {
   Flag,
@@ -15,8 +15,6 @@ import {
   readU32,
   readU64,
 } from '../wire/frame.js';
-import type { IncomingTopic, Sender } from './announcements.js';
-import { describe } from './events.js';
 import type { Payload } from './payload.js';
 
 export interface ReplyOptions {
@@ -39,6 +37,11 @@ const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 /** Reads the extensions of whichever message is asked; what it returns are copies, or views into the message. */
 const reader = new Extensions();
 
+/** A topic, or an agent. */
+export interface Named {
+  readonly text: string;
+}
+
 /**
  * Everything is read out of the frame when it is asked for. A message may be kept: its bytes are never reused.
  * It keeps the whole batch alive that it came in, up to 64 KiB; to keep a small part for long, copy it out with
@@ -49,8 +52,8 @@ export class Message {
   private readonly bytes: Uint8Array;
   private readonly start: number;
   private readonly end: number;
-  private readonly route: IncomingTopic;
-  private readonly sender: Sender;
+  private readonly route: Named;
+  private readonly sender: Named;
   private readonly origin: MessageOrigin;
 
   /** For the SDK: the frame `bytes[start, end)`, checked. */
@@ -58,8 +61,8 @@ export class Message {
     bytes: Uint8Array,
     start: number,
     end: number,
-    route: IncomingTopic,
-    sender: Sender,
+    route: Named,
+    sender: Named,
     origin: MessageOrigin,
   ) {
     this.bytes = bytes;

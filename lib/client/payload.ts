@@ -1,8 +1,7 @@
 /** From what a user hands over to the bytes of a payload. */
-import { FlowbusError } from '../errors.js';
+import { describe, FlowbusError } from '../errors.js';
 import { Encoding } from '../wire/frame.js';
 import { utf8Size, writeUtf8 } from '../wire/text.js';
-import { describe } from './events.js';
 
 /**
  * What can be sent: bytes (copied during the call), text, or anything that JSON can express.

@@ -1,8 +1,8 @@
 /** Answers to the messages that want one. */
-import { FlowbusError } from '../errors.js';
+import { describe, FlowbusError } from '../errors.js';
 import { ERROR_HEADER, type OutgoingExtensions } from '../wire/extensions.js';
 import { utf8 } from '../wire/text.js';
-import { describe, type Emitter } from './events.js';
+import type { Emitter } from './events.js';
 import type { Message, MessageOrigin, ReplyOptions } from './message.js';
 import { laneOf } from './options.js';
 import type { Outbox } from './outbox.js';

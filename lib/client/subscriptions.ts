@@ -2,7 +2,6 @@
 import { FlowbusError } from '../errors.js';
 import { isReserved, patternProblem } from '../topics/topic.js';
 import { PatternTrie } from '../topics/trie.js';
-import type { IncomingTopic } from './announcements.js';
 import type { Message } from './message.js';
 import { badOption, checkNames } from './options.js';
 
@@ -73,6 +72,14 @@ interface PatternUse {
   readonly applied: Promise<void>;
 }
 
+/** A topic that remembers who wants its messages. */
+export interface Wanted {
+  readonly text: string;
+  /** The subscriptions that match, as of `version` of the subscriptions. */
+  targets: readonly ActiveSubscription[];
+  version: number;
+}
+
 export class Subscriptions {
   /** Changes with every handler that comes or goes: what was collected under another is stale. */
   version: number;
@@ -103,7 +110,7 @@ export class Subscriptions {
   }
 
   /** The handlers for a topic, oldest first; cached in it. */
-  targets(topic: IncomingTopic): readonly ActiveSubscription[] {
+  targets(topic: Wanted): readonly ActiveSubscription[] {
     if (topic.version !== this.version) {
       const found: ActiveSubscription[] = [];
       this.trie.collect(topic.text, found);

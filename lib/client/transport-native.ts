@@ -1,5 +1,5 @@
 /** The transport of browsers: the WebSocket that the platform has. It cannot be paused. */
-import { describe } from './events.js';
+import { describe } from '../errors.js';
 import {
   FailedTransport,
   MAX_IN_TRANSPORT,

@@ -1,6 +1,7 @@
 /** The transport of Node: the `ws` package. */
+
 import { WebSocket } from 'ws';
-import { describe } from './events.js';
+import { describe } from '../errors.js';
 import {
   FailedTransport,
   MAX_IN_TRANSPORT,
