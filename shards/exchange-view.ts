@@ -40,7 +40,8 @@ export interface ExchangeView<S, P> {
   hold(number: number): void;
   unhold(number: number): void;
   cutOff(session: S): void;
-  linkStuck(peer: P): void;
+  /** A link was found full. */
+  countLinkStall(): void;
   countOut(frames: number, bytes: number): void;
   countToLink(frames: number, bytes: number): void;
   /** `frames` messages of the topic of the frame at `bytes[start…]` are not delivered to somebody. */

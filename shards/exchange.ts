@@ -219,7 +219,6 @@ export class Exchange implements ExchangeView<Session, Peer> {
 
   /** A slow taker asks that the agent with this number gets no more credit. */
   hold(number: number): void {
-    this.counters[C.holdsTotal]++;
     this.#setHold(number, true);
   }
 
@@ -235,8 +234,10 @@ export class Exchange implements ExchangeView<Session, Peer> {
     }
     const session = this.#port.bearer(number);
     if (session === null) return;
-    if (held) session.hold();
-    else session.unhold();
+    if (held) {
+      this.counters[C.holdsTotal]++;
+      session.hold();
+    } else session.unhold();
   }
 
   /** Now and then: takes from those that make no progress the right to stall others. */
@@ -248,9 +249,8 @@ export class Exchange implements ExchangeView<Session, Peer> {
     this.#port.cutOff(session);
   }
 
-  linkStuck(peer: Peer): void {
+  countLinkStall(): void {
     this.counters[C.linkStalls]++;
-    peer.pressure.shed();
   }
 
   /** An error that was told to an agent. */

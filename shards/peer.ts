@@ -8,9 +8,11 @@ import type { ExchangeView } from './exchange-view.js';
 import type { SenderId } from './sender-ids.js';
 import type { TopicId } from './topic-ids.js';
 
-/** Bytes that may wait for a full ring before the shard sheds, and the most that its workers' own talk may take. */
+/** Bytes that may wait for a full ring before those who feed it are stalled. */
 const BACKLOG = 16 * 1024 * 1024;
-const MAX_TALK = 64 * 1024 * 1024;
+/** What may wait all the same, because they cannot stop at once; the rest up to the most is the workers' own talk's. */
+const MAX_LIVE = 32 * 1024 * 1024;
+const MOST = 64 * 1024 * 1024;
 
 interface Waiting {
   kind: RecordKind;
@@ -85,10 +87,8 @@ export class Peer {
     from: SenderId,
     topic: TopicId | null,
   ): void {
-    if (
-      this.pressure.state === PressureState.shedding &&
-      this.backlog + (end - start) > this.pressure.shedAt
-    ) {
+    const most = this.pressure.state === PressureState.shedding ? this.pressure.shedAt : MAX_LIVE;
+    if (this.backlog + (end - start) > most) {
       this.#exchange.dropped(src, start, Reason.linkFull, frames);
       return;
     }
@@ -110,7 +110,7 @@ export class Peer {
     this.#exchange.hold(from.number);
   }
 
-  /** One message of the workers' own talk; never dropped while the peer lives. */
+  /** One message of the workers' own talk; dropped only beyond 64 MiB of it. */
   tell(bytes: Uint8Array): void {
     if (this.listening) this.#write(this.#paths[0], RecordKind.control, 0, bytes, 0, bytes.length, 0);
   }
@@ -195,11 +195,12 @@ export class Peer {
       this.#exchange.countToLink(frames, end - start);
       return;
     }
-    if (this.backlog > MAX_TALK) {
-      this.#exchange.linkStuck(this);
-      return;
-    }
-    path.waiting.push({ kind, stamp, bytes: src.slice(start, end), frames });
+    if (path.waiting.length === 0) this.#exchange.countLinkStall();
+    // It has not read for long, and is about to be restarted: then it is told everything anew.
+    if (this.backlog > MOST) return;
+    // A slice of a Buffer would only be a view.
+    const bytes = Uint8Array.prototype.slice.call(src, start, end);
+    path.waiting.push({ kind, stamp, bytes, frames });
     this.backlog += end - start;
   }
 

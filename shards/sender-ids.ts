@@ -36,7 +36,7 @@ export class SenderIds {
   readonly #family: number;
   /** By worker and incarnation, then by index: at most 65,535 each. */
   readonly #families: (SenderId[] | undefined)[];
-  readonly #resting: { entry: SenderId; until: number }[];
+  readonly #resting: { entry: SenderId; since: number }[];
   #restingHead: number;
   /** Indexes given out, and how many of them are in use. */
   #indexes: number;
@@ -65,10 +65,10 @@ export class SenderIds {
     return family === undefined ? undefined : family[number & 0xffff];
   }
 
-  /** A number for `text`; null when all are taken. `now`: monotonic milliseconds. */
+  /** A number for `text`; null when all are taken. `now`: monotonic milliseconds, low 32 bits. */
   allot(text: string, now: number): SenderId | null {
     const first = this.#resting[this.#restingHead];
-    if (first !== undefined && first.until <= now) {
+    if (first !== undefined && (now - first.since) >>> 0 >= REST) {
       this.#restingHead++;
       if (this.#restingHead > 1024 && this.#restingHead * 2 > this.#resting.length) {
         this.#resting.splice(0, this.#restingHead);
@@ -86,7 +86,7 @@ export class SenderIds {
   }
 
   giveBack(entry: SenderId, now: number): void {
-    this.#resting.push({ entry, until: now + REST });
+    this.#resting.push({ entry, since: now });
   }
 
   learn(number: number, text: string): SenderId {

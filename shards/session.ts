@@ -39,7 +39,7 @@ const MIN_ROOM = 16 * 1024;
 /** Bytes written for one connection in one turn before the others have theirs. */
 const TURN_BYTES = 256 * 1024;
 /** A client that provokes answers and never reads them is cut off at this many bytes of them. */
-const MAX_CONTROL = 1024 * 1024;
+const MAX_ANSWERS = 1024 * 1024;
 /** Credit begins small and doubles up to the configured window while it is used up without anybody holding it. */
 export const FIRST_WINDOW = 256 * 1024;
 
@@ -77,6 +77,8 @@ export class Session implements LanesOwner {
   ended: boolean;
   /** Mark of the last route that it was put into: keeps it from standing there twice. */
   routeMark: number;
+  /** Bytes of answers put in line since none waited. */
+  #answers: number;
   #feeders: Set<number> | null;
   readonly #exchange: ExchangeView<Session, unknown>;
 
@@ -113,6 +115,7 @@ export class Session implements LanesOwner {
     this.paused = false;
     this.ended = false;
     this.routeMark = 0;
+    this.#answers = 0;
     this.#feeders = null;
   }
 
@@ -137,7 +140,8 @@ export class Session implements LanesOwner {
     ) {
       if (!this.#makeRoom(lane, size)) {
         this.missed += frames;
-        exchange.dropped(src, start, Reason.shed, frames);
+        const full = this.lanes.bytes + size > pressure.bound;
+        exchange.dropped(src, start, full ? Reason.shed : Reason.backlogGlobal, frames);
         this.touch();
         return;
       }
@@ -152,22 +156,27 @@ export class Session implements LanesOwner {
     if (pressure.state === PressureState.pressed || this.lanes.bytes >= pressure.high) this.#press(from);
   }
 
+  /** Goes ahead of the first message that needs it: bounded by what waits, so it is not held against the agent. */
   announceTopic(topic: TopicId): void {
     this.knownTopics.add(topic.index);
-    this.control(topic.announcement);
+    this.lanes.appendControl(topic.announcement);
+    this.touch();
   }
 
   announceSender(sender: SenderId): void {
     this.knownSenders.add(sender.index);
-    this.control(sender.announcement);
+    this.lanes.appendControl(sender.announcement);
+    this.touch();
   }
 
-  /** Puts a finished control frame in line, ahead of every message. */
+  /** Puts a finished control frame, an answer, in line ahead of every message. */
   control(frame: Uint8Array): void {
-    if (this.lanes.control.bytes > MAX_CONTROL) {
+    if (this.lanes.control.bytes === 0) this.#answers = 0;
+    else if (this.#answers > MAX_ANSWERS) {
       this.#exchange.cutOff(this);
       return;
     }
+    this.#answers += frame.length;
     this.lanes.appendControl(frame);
     this.touch();
   }
@@ -223,7 +232,7 @@ export class Session implements LanesOwner {
   }
 
   grant(): void {
-    if (this.window < this.#exchange.settings.window) this.window *= 2;
+    this.window = Math.min(2 * this.window, this.#exchange.settings.window);
     this.limit = this.published + this.window;
     this.sink?.credit(this.limit);
     if (!this.paused) return;
@@ -263,6 +272,7 @@ export class Session implements LanesOwner {
 
   /** A new connection takes over: it knows no ids, and its credit begins anew. */
   attach(sink: Sink): void {
+    this.#disconnect();
     this.sink = sink;
     this.announces = sink.announces;
     this.lostAt = 0;
@@ -272,18 +282,30 @@ export class Session implements LanesOwner {
     this.paused = false;
     this.knownTopics.clear();
     this.knownSenders.clear();
-    if (this.pressure.state !== PressureState.open) this.pressure.drained(0, this.#exchange.now);
+    if (this.pressure.state !== PressureState.open) {
+      this.pressure.drained(0, this.#exchange.now);
+      this.release();
+    }
     if (this.announces && this.lanes.bytes !== 0) this.#announceWaiting();
     if (!this.lanes.empty) this.touch();
   }
 
   /** The connection is lost; what waits is kept, what comes is shed when it fills the backlog, and nobody is stalled. */
   detach(): void {
-    this.sink = null;
-    this.lostAt = this.#exchange.now;
+    this.#disconnect();
+    this.announces = false;
+    // Zero would say that there is a connection.
+    this.lostAt = this.#exchange.now || 1;
     this.lanes.control.clear();
     this.pressure.shed();
     this.release();
+  }
+
+  /** A connection that is still thought to live: another one takes its place. */
+  #disconnect(): void {
+    const sink = this.sink;
+    this.sink = null;
+    sink?.close(null, '', true);
   }
 
   onExpired(bytes: Uint8Array, start: number): void {

@@ -39,6 +39,17 @@ const LEAST_INTERVAL = 250;
 /** A check that comes so late (ms) means that this process stood still: what was said meanwhile is yet to be read. */
 const STOOD_STILL = 1000;
 
+/** What becomes of messages that still waited for a session when it ended. */
+const DROPPED_BY: Readonly<Record<GoawayCode | 'gone', Reason>> = {
+  AGENT_REPLACED: Reason.notResumed,
+  HEARTBEAT_TIMEOUT: Reason.notResumed,
+  SHUTTING_DOWN: Reason.shutdown,
+  SLOW_READER: Reason.shed,
+  gone: Reason.notResumed,
+};
+
+const NO_PATTERNS: ReadonlySet<string> = new Set();
+
 export interface Opened {
   session: Session;
   resumed: boolean;
@@ -57,8 +68,10 @@ export class Sessions {
   readonly #byIndex: (Session | undefined)[];
   readonly #writer: FrameWriter;
   #attached: number;
+  #agents: number;
   #held: number;
   #checkedAt: number;
+  #deaf: boolean;
 
   constructor(exchange: Exchange, interest: Interest, settings: SessionSettings) {
     this.#exchange = exchange;
@@ -68,8 +81,10 @@ export class Sessions {
     this.#byAgent = new Map();
     this.#byIndex = [];
     this.#attached = 0;
+    this.#agents = 0;
     this.#held = 0;
     this.#checkedAt = exchange.now;
+    this.#deaf = false;
     this.#writer = new FrameWriter(exchange.settings.maxPayload);
     this.directory = new Directory({ onLost: (loser, winner) => this.#outlived(loser, winner) });
   }
@@ -81,6 +96,11 @@ export class Sessions {
   /** Sessions that had a connection at the last `check`. */
   get attached(): number {
     return this.#attached;
+  }
+
+  /** Those of them that are agents', not event streams'. */
+  get agents(): number {
+    return this.#agents;
   }
 
   /** Sessions that were held back at the last `check`. */
@@ -102,8 +122,8 @@ export class Sessions {
     if (own !== undefined) return own;
     const record = this.directory.get(agentId);
     if (record === null || record.state === 'offline' || record.node !== this.#settings.node) return null;
-    const peer = this.#exchange.peers[record.shard] ?? null;
-    return peer?.up ? peer : null;
+    // While that worker begins anew its agents are offline, until it speaks of them.
+    return this.#exchange.peers[record.shard] ?? null;
   }
 
   /**
@@ -113,6 +133,7 @@ export class Sessions {
   open(hello: Hello): Opened {
     const resumed = hello.resume === null ? null : this.#resume(hello);
     if (resumed !== null) return resumed;
+    this.#checkCount(NO_PATTERNS, hello.subscriptions);
     const exchange = this.#exchange;
     const sender = exchange.senders.allot(hello.agentId, exchange.now);
     if (sender === null) throw new FlowbusError('LIMIT_REACHED', 'This shard has no sender number left.');
@@ -130,12 +151,12 @@ export class Sessions {
     const verdict = this.directory.put(session.agent, Date.now());
     if (verdict === 'full') {
       this.#forget(session);
+      exchange.senders.giveBack(sender, exchange.now);
       throw new FlowbusError('LIMIT_REACHED', 'The directory is full.');
     }
     this.#byAgent.set(hello.agentId, session);
     exchange.topics.invalidate(agentAddress(hello.agentId));
-    exchange.counters[C.connects]++;
-    this.subscribe(session, hello.subscriptions);
+    this.#interest.subscribe(session, hello.subscriptions);
     this.#announce(session.agent);
     return { session, resumed: false, missed: hello.resume === null ? 0 : -1 };
   }
@@ -143,8 +164,9 @@ export class Sessions {
   /** A session that only listens, for somebody who is no agent: in no directory, without a heartbeat of its own. */
   openListener(name: string, patterns: readonly string[], sink: Sink): Session {
     const session = this.#anonymous(name, this.#exchange.senders.bus);
+    this.#checkCount(NO_PATTERNS, patterns);
     this.#byId.set(session.id, session);
-    this.subscribe(session, patterns);
+    this.#interest.subscribe(session, patterns);
     session.attach(sink);
     return session;
   }
@@ -160,12 +182,7 @@ export class Sessions {
 
   /** Throws LIMIT_REACHED, and then subscribes to nothing. */
   subscribe(session: Session, patterns: readonly string[]): void {
-    const most = this.#settings.maxSubscriptions;
-    if (session.patterns.size + patterns.length > most) {
-      const fresh = new Set(patterns.filter((pattern) => !session.patterns.has(pattern)));
-      if (session.patterns.size + fresh.size > most)
-        throw new FlowbusError('LIMIT_REACHED', `An agent may have ${most} subscriptions.`);
-    }
+    this.#checkCount(session.patterns, patterns);
     this.#interest.subscribe(session, patterns);
   }
 
@@ -188,7 +205,7 @@ export class Sessions {
     session.sink = null;
     sink?.close(code, message, code === 'SHUTTING_DOWN' || code === 'HEARTBEAT_TIMEOUT');
     this.#interest.unsubscribe(session, session.patterns);
-    this.#dropWaiting(session);
+    this.#dropWaiting(session, DROPPED_BY[code ?? 'gone']);
     session.release();
     this.#forget(session);
     if (this.directory.get(session.agent.agentId)?.session === session.id) this.#setState(session, 'offline');
@@ -202,6 +219,7 @@ export class Sessions {
     const stoodStill = (now - this.#checkedAt) >>> 0 > STOOD_STILL;
     this.#checkedAt = now;
     let attached = 0;
+    let agents = 0;
     let held = 0;
     for (const session of this.#byId.values()) {
       if (session.lostAt !== 0) {
@@ -211,9 +229,10 @@ export class Sessions {
       const sink = session.sink;
       if (sink === null) continue;
       attached++;
+      if (session.sender.number !== 0) agents++;
       if (session.holds !== 0) held++;
       // It may be heard again only when those it feeds let it.
-      if (session.paused) session.heard = now;
+      if (session.paused || this.#deaf) session.heard = now;
       const silent = (now - session.heard) >>> 0;
       const interval = Math.max(session.heartbeatInterval, LEAST_INTERVAL);
       if (silent <= interval * PROBE_AFTER) this.#setState(session, 'online');
@@ -224,6 +243,7 @@ export class Sessions {
       } else this.end(session, 'HEARTBEAT_TIMEOUT', `Nothing was heard for ${silent} ms.`);
     }
     this.#attached = attached;
+    this.#agents = agents;
     this.#held = held;
     this.directory.expire(Date.now());
   }
@@ -249,7 +269,14 @@ export class Sessions {
     }
   }
 
+  /** From now on nothing is read from any agent: none is taken for dead. */
+  pause(): void {
+    this.#deaf = true;
+    for (const session of this.#byId.values()) session.sink?.pause();
+  }
+
   attach(session: Session, sink: Sink): void {
+    this.#exchange.counters[C.connects]++;
     session.attach(sink);
     this.#setState(session, 'online');
   }
@@ -259,16 +286,25 @@ export class Sessions {
     const session = this.#byId.get(id);
     if (session === undefined || session.agent.agentId !== hello.agentId || received > session.delivered)
       return null;
-    // The old connection may not have noticed yet that it is dead.
-    session.sink?.close(null, '', true);
-    session.sink = null;
+    this.#checkCount(session.patterns, hello.subscriptions);
+    // The old connection may not have noticed yet that it is dead; and the new one's time is not over while it is let in.
+    session.detach();
+    session.lostAt = 0;
     const missed = session.delivered - received + session.missed;
     session.delivered = received;
     session.missed = 0;
     session.lane = hello.priority;
     this.#exchange.counters[C.resumes]++;
-    this.subscribe(session, hello.subscriptions);
+    this.#interest.subscribe(session, hello.subscriptions);
     return { session, resumed: true, missed };
+  }
+
+  #checkCount(had: ReadonlySet<string>, patterns: readonly string[]): void {
+    const most = this.#settings.maxSubscriptions;
+    if (had.size + patterns.length <= most) return;
+    const fresh = new Set(patterns.filter((pattern) => !had.has(pattern)));
+    if (had.size + fresh.size > most)
+      throw new FlowbusError('LIMIT_REACHED', `An agent may have ${most} subscriptions.`);
   }
 
   #anonymous(name: string, sender: SenderId): Session {
@@ -325,11 +361,11 @@ export class Sessions {
     this.#exchange.topics.invalidate(agentAddress(session.agent.agentId));
   }
 
-  #dropWaiting(session: Session): void {
+  #dropWaiting(session: Session, reason: Reason): void {
     const exchange = this.#exchange;
     exchange.backlogBytes -= session.lanes.bytes;
     for (let chunk = session.lanes.shed(-1); chunk !== null; chunk = session.lanes.shed(-1))
-      exchange.droppedChunk(chunk, Reason.notResumed);
+      exchange.droppedChunk(chunk, reason);
     session.lanes.clear();
   }
 

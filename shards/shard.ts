@@ -108,7 +108,7 @@ export class Shard implements ExchangePort {
     this.sessions.check();
     const counters = this.#counters;
     counters[C.connections] = this.sessions.attached + greetings;
-    counters[C.agents] = this.sessions.attached;
+    counters[C.agents] = this.sessions.agents;
     counters[C.holdsActive] = this.sessions.held;
     counters[C.sessionsHeld] = this.sessions.size - this.sessions.attached;
     counters[C.topics] = exchange.topicIds.size;

@@ -132,7 +132,7 @@ class Worker {
     if (this.#draining) return;
     this.#draining = true;
     const deadline = performance.now() + timeout * DRAIN_SHARE;
-    for (const session of this.#shard.sessions.all()) session.sink?.pause();
+    this.#shard.sessions.pause();
     const look = setInterval(() => {
       this.#shard.exchange.tick();
       if (!this.#shard.quiet(QUIET) && performance.now() < deadline) return;

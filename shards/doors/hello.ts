@@ -58,7 +58,8 @@ export async function admit(context: DoorContext, hello: Hello, gone: () => bool
   await context.interest.settled();
   if (opened.session.ended) return null;
   if (!gone()) return opened;
-  context.sessions.lost(opened.session, false);
+  opened.session.missed += Math.max(0, opened.missed);
+  context.sessions.lost(opened.session, opened.resumed);
   return null;
 }
 

@@ -100,14 +100,20 @@ export class HttpPort implements HttpDoorPort {
     const session = this.#context.sessions.openListener(NAME, patterns, stream);
     stream.session = session;
     this.#streams.add(stream);
+    this.#countStreams();
     await this.#context.interest.settled();
     return {
       close: () => {
         this.#streams.delete(stream);
+        this.#countStreams();
         this.#context.exchange.tick();
         this.#context.sessions.end(session, null, '');
       },
     };
+  }
+
+  #countStreams(): void {
+    this.#context.exchange.counters[C.streams] = this.#streams.size;
   }
 
   agents(filter: AgentFilter, cursor: string | null, limit: number): AgentRecords {
@@ -126,7 +132,6 @@ export class HttpPort implements HttpDoorPort {
 
   answered(status: number): void {
     const { counters } = this.#context.exchange;
-    counters[C.streams] = this.#streams.size;
     counters[status < 400 ? C.httpSuccesses : status < 500 ? C.httpRefusals : C.httpFailures]++;
   }
 

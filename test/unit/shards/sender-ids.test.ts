@@ -23,6 +23,14 @@ describe('SenderIds', () => {
     assert.notEqual(third.index, index);
   });
 
+  it('lets numbers rest as long while the clock begins anew at 2^32 ms', () => {
+    const ids = new SenderIds(0, 1, () => {});
+    const first = ids.allot('first', 0)!;
+    ids.giveBack(first, 2 ** 32 - 4000);
+    assert.notEqual(ids.allot('second', 5999)!.number, first.number);
+    assert.equal(ids.allot('third', 6000)!.number, first.number);
+  });
+
   it('keeps its indexes few however many agents come and go, and says when they mean others', () => {
     let forgotten = 0;
     const ids = new SenderIds(0, 1, () => {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { type BrokerConfig, makeConfig } from '../../../lib/config/index.js';
 import type { LinkOut, LinkReader, Links, RecordKind } from '../../../lib/links.js';
-import { attachBlock, TELEMETRY_BYTES } from '../../../lib/telemetry/block.js';
+import { attachBlock, TELEMETRY_BYTES, type TelemetryBlock } from '../../../lib/telemetry/block.js';
+import { Reason } from '../../../lib/telemetry/ledger.js';
 import type { Hello } from '../../../lib/wire/control.js';
 import { Encoding } from '../../../lib/wire/frame.js';
 import { FrameWriter } from '../../../lib/wire/writer.js';
@@ -24,11 +25,14 @@ class Wires {
     [[], []],
     [[], []],
   ];
+  /** All rings are full. */
+  full = false;
 
   linksOf(slot: number): Links {
     const to = 1 - slot;
     const out: LinkOut = {
       write: (urgent, kind, stamp, src, start, end) => {
+        if (this.full) return false;
         this.queues[to][urgent ? 0 : 1].push({
           from: slot,
           urgent,
@@ -84,7 +88,8 @@ const HELLO: Hello = {
 
 /** Counts the messages that it is given. */
 class Counter implements Sink {
-  readonly announces = false;
+  announces = false;
+  closed = false;
   unsent = 0;
   frames = 0;
   missed = 0;
@@ -102,7 +107,14 @@ class Counter implements Sink {
   pause(): void {}
   resume(): void {}
   probe(): void {}
-  close(): void {}
+
+  close(): void {
+    this.closed = true;
+  }
+}
+
+function makeBlock(): TelemetryBlock {
+  return attachBlock(new SharedArrayBuffer(TELEMETRY_BYTES));
 }
 
 function makeShard(
@@ -110,15 +122,20 @@ function makeShard(
   slot: number,
   incarnation: number,
   settings: Partial<BrokerConfig> = {},
+  block = makeBlock(),
 ): Shard {
   const config = makeConfig({ shards: 2, ...settings });
-  const block = attachBlock(new SharedArrayBuffer(TELEMETRY_BYTES));
   return new Shard(
     { slot, workers: 2, incarnation, node: 'n', config },
     wires.linksOf(slot),
     block,
     () => {},
   );
+}
+
+/** What the ledger of a shard has under one reason. */
+function drops(block: TelemetryBlock, reason: Reason): number {
+  return block.ledger.read().reduce((sum, { counts }) => sum + counts[reason], 0);
 }
 
 function publish(shard: Shard, from: Session, topic: string, lane: number, size = 1): void {
@@ -204,4 +221,149 @@ describe('a session that was stuck', () => {
       assert.equal(sink.frames + sink.missed, total);
     });
   }
+});
+
+describe('a session that is resumed', () => {
+  const resume = (session: Session, received = 0) => ({
+    ...HELLO,
+    resume: { session: session.id, received },
+  });
+
+  it('lets those go on who fed it, also when its old connection was not yet known to be dead', async () => {
+    const shard = makeShard(new Wires(), 0, 1, { backlog: 128 * 1024 });
+    await shard.start([]);
+    const old = new Counter();
+    old.unsent = 1024 * 1024;
+    const { session } = shard.sessions.open({ ...HELLO, subscriptions: ['x'] });
+    shard.sessions.attach(session, old);
+    const feeder = shard.sessions.open({ ...HELLO, agentId: 'feeder' }).session;
+    shard.sessions.attach(feeder, new Counter());
+    for (let i = 0; i < 120; i++) publish(shard, feeder, 'x', 2, 1000);
+    assert.equal(feeder.holds, 1);
+    shard.sessions.open(resume(session));
+    shard.sessions.attach(session, new Counter());
+    assert.equal(old.closed, true);
+    assert.equal(feeder.holds, 0);
+    assert.equal(shard.exchange.pressed.size, 0);
+  });
+
+  it('has one connection, the last that attached', async () => {
+    const shard = makeShard(new Wires(), 0, 1);
+    await shard.start([]);
+    const { session } = shard.sessions.open(HELLO);
+    shard.sessions.attach(session, new Counter());
+    const [first, second] = [new Counter(), new Counter()];
+    // Both were let in before either was attached.
+    shard.sessions.open(resume(session));
+    shard.sessions.open(resume(session));
+    shard.sessions.attach(session, first);
+    shard.sessions.attach(session, second);
+    assert.deepEqual([first.closed, second.closed], [true, false]);
+  });
+
+  it('is not cut off for the topics and senders of what waited for it', async () => {
+    const shard = makeShard(new Wires(), 0, 1, { backlog: 64 * 1024 * 1024, window: 64 * 1024 * 1024 });
+    await shard.start([]);
+    const sink = new Counter();
+    sink.announces = true;
+    sink.unsent = 1024 * 1024;
+    const { session } = shard.sessions.open({ ...HELLO, subscriptions: ['**'] });
+    shard.sessions.attach(session, sink);
+    for (let i = 0; i < 16_000; i++) {
+      const text = `a.topic.with.a.long.name.${'x'.repeat(60)}.${i}`;
+      const topic = shard.exchange.topic(text)!;
+      shard.exchange.seen(topic);
+      const id = shard.exchange.seen(topic)!;
+      session.announceTopic(id);
+    }
+    shard.sessions.lost(session, true);
+    shard.sessions.open(resume(session));
+    shard.sessions.attach(session, new Counter());
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(session.ended, false);
+  });
+});
+
+describe('a hello that is refused', () => {
+  it('leaves nothing behind', async () => {
+    const shard = makeShard(new Wires(), 0, 1, { maxSubscriptions: 2 });
+    await shard.start([]);
+    assert.throws(() => shard.sessions.open({ ...HELLO, subscriptions: ['a', 'b', 'c'] }), {
+      code: 'LIMIT_REACHED',
+    });
+    assert.equal(shard.sessions.size, 0);
+    assert.equal(shard.sessions.directory.get('a'), null);
+    const { session } = shard.sessions.open({ ...HELLO, subscriptions: ['a', 'b'] });
+    shard.sessions.attach(session, new Counter());
+    const again = { ...HELLO, subscriptions: ['c'], resume: { session: session.id, received: 0 } };
+    assert.throws(() => shard.sessions.open(again), { code: 'LIMIT_REACHED' });
+    // Nor does it harm the session that it wanted.
+    assert.notEqual(session.sink, null);
+  });
+});
+
+describe('a shard whose peer begins anew', () => {
+  it('finds an agent of it as soon as it was told of it, whatever was asked before', async () => {
+    const wires = new Wires();
+    const shards = [makeShard(wires, 0, 1), makeShard(wires, 1, 1)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    wires.run([0, 1]);
+    wires.readers[1] = null;
+    shards[0].peerDown(1, 1);
+    shards[1] = makeShard(wires, 1, 2);
+    await shards[1].start([]);
+    shards[1].sessions.open({ ...HELLO, agentId: 'found' });
+    // Record by record: between any two somebody may ask.
+    for (let rest = true; rest; ) {
+      rest = false;
+      for (const slot of [0, 1]) {
+        for (const path of [0, 1]) {
+          const item = wires.queues[slot][path].shift();
+          if (item === undefined) continue;
+          rest = true;
+          const { from, urgent, kind, stamp, bytes } = item;
+          wires.readers[slot]!.onRecord(from, urgent, kind, stamp, bytes, 0, bytes.length);
+          shards[0].exchange.routeOf(shards[0].exchange.topic('_agent.found')!);
+        }
+      }
+      for (const reader of wires.readers) reader!.onBatchEnd();
+    }
+    const topic = shards[0].exchange.topic('_agent.found')!;
+    assert.deepEqual(shards[0].exchange.routeOf(topic).peers, [shards[0].exchange.peers[1]]);
+  });
+});
+
+describe('a link that is stuck', () => {
+  it('loses no message uncounted, holds nobody for ever, and keeps the workers’ own talk', async () => {
+    const wires = new Wires();
+    const block = makeBlock();
+    const shards = [makeShard(wires, 0, 1, {}, block), makeShard(wires, 1, 1)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    const sink = new Counter();
+    const taker = shards[1].sessions.open({ ...HELLO, agentId: 'taker', subscriptions: ['x'] }).session;
+    shards[1].sessions.attach(taker, sink);
+    wires.run([0, 1]);
+    const feeder = shards[0].sessions.open({ ...HELLO, agentId: 'feeder' }).session;
+    shards[0].sessions.attach(feeder, new Counter());
+    wires.run([0, 1]);
+    wires.full = true;
+    const total = 1700;
+    for (let i = 0; i < total; i++) publish(shards[0], feeder, 'x', 2, 50_000);
+    assert.equal(feeder.holds, 1);
+    // Told while nothing but talk can wait any more.
+    const late = shards[0].sessions.open({ ...HELLO, agentId: 'late' }).session;
+    shards[0].sessions.attach(late, new Counter());
+    wires.full = false;
+    for (const peer of shards[0].exchange.peers) peer?.touch();
+    // The other has a turn's share for its agent each time, and things to say of it.
+    for (let turn = 0; turn < 400; turn++) {
+      for (const shard of shards) shard.exchange.endTurn();
+      wires.run([0, 1]);
+    }
+    assert.equal(feeder.holds, 0);
+    const dropped = drops(block, Reason.linkFull);
+    assert.ok(dropped > 0);
+    assert.equal(sink.frames + dropped, total);
+    assert.notEqual(shards[1].sessions.directory.get('late'), null);
+  });
 });

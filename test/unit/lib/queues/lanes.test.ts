@@ -167,6 +167,17 @@ describe('Lanes', () => {
     assert.deepEqual(setup.expired, [2]);
   });
 
+  it('does so also when the clock begins anew at 2^32 ms', () => {
+    const setup = new Setup();
+    setup.add(2, message(2, 1, 64, 100), true, 2 ** 32 - 51);
+    setup.add(2, message(2, 2, 64, 100), true, 2 ** 32 - 50);
+    setup.add(2, message(2, 3, 64, 100), true, 10);
+    assert.deepEqual(
+      setup.drain(LARGEST, 49).map((frame) => frame.number),
+      [2, 3],
+    );
+  });
+
   it('sheds the least urgent lanes first, never the one that asks', () => {
     const setup = new Setup();
     setup.add(4, message(4, 1));

@@ -24,6 +24,13 @@ describe('Pressure', () => {
     assert.equal(pressure.check(20_000), false);
   });
 
+  it('loses it also when the clock begins anew at 2^32 ms meanwhile', () => {
+    const pressure = new Pressure(1000, 5000);
+    pressure.filled(900, 2 ** 32 - 1000);
+    assert.equal(pressure.check(3999), false);
+    assert.equal(pressure.check(4000), true);
+  });
+
   it('does not stall for ever for one who only trickles', () => {
     const pressure = new Pressure(1000, 5000);
     pressure.filled(900, 0);
