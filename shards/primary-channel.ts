@@ -82,7 +82,7 @@ export function joinPrimary(listener: PrimaryListener): PrimaryChannel {
   let adopted = 0;
   let draining = false;
 
-  void dieWithParent();
+  dieWithParent();
   // A terminal's Ctrl-C and some service managers signal the whole group: it is the primary that says when to drain.
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => {});

@@ -7,14 +7,13 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   rmSync,
   type Stats,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { processStart } from '../lib/memory/owner.js';
+import { isDead, type Owner, thisProcess } from '../lib/memory/owner.js';
 
 const PREFIX = 'flowbus-run-';
 const NAME = /^flowbus-run-[A-Za-z0-9]{6}$/;
@@ -24,39 +23,13 @@ const MAX_BASE = 107 - 64;
 /** A directory without its file is one that is just being made, unless it is older than this (ms). */
 const MAKING_GRACE = 60_000;
 
-/** Tells a process from another one that got the same pid later, or has it in another container. */
-interface Owner {
-  pid: number;
-  /** When it was started, as /proc says; null where there is no /proc. */
-  start: number | null;
-  /** Which processes its pid counts among. */
-  namespace: string;
-}
-
-function namespaceOfPids(): string {
-  try {
-    return readlinkSync('/proc/self/ns/pid');
-  } catch {
-    return '';
-  }
-}
-
-function isAlive(owner: Owner): boolean {
-  try {
-    process.kill(owner.pid, 0);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
-  }
-  return owner.start === null || processStart(owner.pid) === owner.start;
-}
-
 function readOwner(directory: string): Owner | null {
   try {
     const { pid, start, namespace } = JSON.parse(
       readFileSync(join(directory, OWNER_FILE), 'utf8'),
     ) as Partial<Owner>;
     if (pid === undefined || !Number.isInteger(pid) || pid <= 0) return null;
-    return { pid, start: typeof start === 'number' ? start : null, namespace: String(namespace) };
+    return { pid, start: Number(start), namespace: Number(namespace) };
   } catch {
     return null;
   }
@@ -65,7 +38,7 @@ function readOwner(directory: string): Owner | null {
 function isStale(directory: string, stat: Stats): boolean {
   const owner = readOwner(directory);
   if (owner === null) return Date.now() - stat.mtimeMs > MAKING_GRACE;
-  return owner.namespace === namespaceOfPids() && !isAlive(owner);
+  return isDead(owner);
 }
 
 function baseDirectory(): string {
@@ -76,8 +49,7 @@ function baseDirectory(): string {
 /** Makes the directory, for this process. Mode 0700. */
 export function createSocketsDir(base = baseDirectory()): string {
   const directory = mkdtempSync(join(base, PREFIX));
-  const owner: Owner = { pid: process.pid, start: processStart(process.pid), namespace: namespaceOfPids() };
-  writeFileSync(join(directory, OWNER_FILE), JSON.stringify(owner), { mode: 0o600 });
+  writeFileSync(join(directory, OWNER_FILE), JSON.stringify(thisProcess()), { mode: 0o600 });
   return directory;
 }
 

@@ -6,7 +6,6 @@
  *          │ header                       │ one line: magic, version, sizes, owner
  *      128 ├──────────────────────────────┤
  *          │ worker 0: asleep flag        │ one line, written by its peers
- *          │           heartbeat          │ one line, written by itself
  *          │ worker 1: …                  │
  *          ├──────────────────────────────┤
  *          │ metrics of worker 0          │ metricsBytes, rounded up to lines
@@ -18,10 +17,11 @@
  *          │ 1 → 0  …                     │
  *          └──────────────────────────────┘
  *
- * Header, 32-bit words but for the last two:
+ * Header, 32-bit words but for the last three:
  *
  *   offset   0 magic · 4 version · 8 workers · 12 metricsBytes · 16 urgentBytes · 20 bulkBytes
  *           24 owner's pid · 28 ready (written last) · 32 owner's start (f64, clock ticks) · 40 total bytes (f64)
+ *           48 namespace of the owner's pid (f64)
  */
 import { FlowbusError } from '../errors.js';
 import { ringSize } from '../queues/ring.js';
@@ -83,11 +83,7 @@ export function segmentBytes(sizes: SegmentSizes): number {
 }
 
 export function asleepOffset(slot: number): number {
-  return HEADER_BYTES + slot * 2 * LINE;
-}
-
-export function heartbeatOffset(slot: number): number {
-  return asleepOffset(slot) + LINE;
+  return HEADER_BYTES + slot * LINE;
 }
 
 export function metricsOffset(sizes: SegmentSizes, slot: number): number {

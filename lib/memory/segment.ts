@@ -18,7 +18,6 @@ import { ringOccupancy } from '../queues/ring.js';
 import {
   asleepOffset,
   HEADER_BYTES,
-  heartbeatOffset,
   metricsOffset,
   ringOffset,
   SEGMENT_MAGIC,
@@ -26,7 +25,7 @@ import {
   type SegmentSizes,
   segmentBytes,
 } from './layout.js';
-import { isAlive, type Owner, processStart } from './owner.js';
+import { isDead, type Owner, thisProcess } from './owner.js';
 
 export const SHARED_MEMORY_DIR = '/dev/shm';
 const PREFIX = 'flowbus-';
@@ -103,8 +102,8 @@ export function removeSegment(path: string): void {
 }
 
 /**
- * Removes the segments of instances whose owner is dead, and returns their paths. Processes that share the
- * directory must share a process namespace too: an owner that cannot be seen counts as dead.
+ * Removes the segments of instances whose owner is dead, and returns their paths. Those of other containers that share
+ * the directory are theirs to remove.
  */
 export function removeStaleSegments(dir = SHARED_MEMORY_DIR): string[] {
   const removed: string[] = [];
@@ -155,16 +154,6 @@ export class AttachedSegment {
     return asleepOffset(this.checked(slot)) >> 2;
   }
 
-  /** Worker `slot` lives: adds one to its heartbeat (32 bits, wraps). */
-  beat(slot: number): void {
-    Atomics.add(this.words, heartbeatOffset(this.checked(slot)) >> 2, 1);
-  }
-
-  /** Changes for as long as worker `slot` is well. */
-  heartbeat(slot: number): number {
-    return Atomics.load(this.words, heartbeatOffset(this.checked(slot)) >> 2);
-  }
-
   /** The metrics of worker `slot`: `sizes.metricsBytes` bytes, at an offset that is a multiple of 128. */
   metrics(slot: number): { buffer: ArrayBuffer; offset: number; length: number } {
     const offset = metricsOffset(this.sizes, this.checked(slot));
@@ -191,16 +180,18 @@ function writeAll(write: Write, fd: number, bytes: Uint8Array, position: number)
 function headerBytes(sizes: SegmentSizes, ready: boolean): Uint8Array {
   const bytes = new Uint8Array(HEADER_BYTES);
   const view = new DataView(bytes.buffer);
+  const owner = thisProcess();
   view.setInt32(0, SEGMENT_MAGIC, true);
   view.setInt32(4, SEGMENT_VERSION, true);
   view.setInt32(8, sizes.workers, true);
   view.setInt32(12, sizes.metricsBytes, true);
   view.setInt32(16, sizes.urgentBytes, true);
   view.setInt32(20, sizes.bulkBytes, true);
-  view.setInt32(24, process.pid, true);
+  view.setInt32(24, owner.pid, true);
   view.setInt32(28, ready ? 1 : 0, true);
-  view.setFloat64(32, processStart(process.pid) ?? 0, true);
+  view.setFloat64(32, owner.start, true);
   view.setFloat64(40, segmentBytes(sizes), true);
+  view.setFloat64(48, owner.namespace, true);
   return bytes;
 }
 
@@ -212,7 +203,11 @@ function headerView(fd: number): DataView | null {
 }
 
 function ownerOf(view: DataView): Owner {
-  return { pid: view.getInt32(24, true), start: view.getFloat64(32, true) };
+  return {
+    pid: view.getInt32(24, true),
+    start: view.getFloat64(32, true),
+    namespace: view.getFloat64(48, true),
+  };
 }
 
 function readHeader(fd: number): SegmentHeader | null {
@@ -241,7 +236,7 @@ function isStale(path: string): boolean {
   }
   try {
     const view = headerView(fd);
-    if (view !== null) return !isAlive(ownerOf(view));
+    if (view !== null) return isDead(ownerOf(view));
     const stats = fstatSync(fd);
     return stats.isFile() && Date.now() - stats.mtimeMs > CREATION_TIME;
   } catch {

@@ -51,7 +51,7 @@ describe('the sockets directory', () => {
 
   it('is left alone when its owner lives among other pids', () => {
     const directory = createSocketsDir(base);
-    rewriteOwner(directory, { pid: 4_000_000, namespace: 'pid:[1]' });
+    rewriteOwner(directory, { pid: 4_000_000, namespace: 1 });
     assert.deepEqual(removeStaleSocketsDirs(base), []);
   });
 

@@ -5,7 +5,6 @@ import { MAX_RECORD } from '../../../../lib/links.js';
 import {
   asleepOffset,
   HEADER_BYTES,
-  heartbeatOffset,
   LINE,
   MAX_SEGMENT,
   metricsOffset,
@@ -34,7 +33,7 @@ function fullError(run: () => unknown): FlowbusError {
 function parts(sizes: SegmentSizes): [number, number][] {
   const found: [number, number][] = [[0, HEADER_BYTES]];
   for (let slot = 0; slot < sizes.workers; slot++) {
-    found.push([asleepOffset(slot), LINE], [heartbeatOffset(slot), LINE]);
+    found.push([asleepOffset(slot), LINE]);
     found.push([metricsOffset(sizes, slot), sizes.metricsBytes]);
     for (let to = 0; to < sizes.workers; to++) {
       if (to === slot) continue;

@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FlowbusError } from '../../../../lib/errors.js';
 import { segmentBytes } from '../../../../lib/memory/layout.js';
-import { isAlive, processStart } from '../../../../lib/memory/owner.js';
+import { isDead, thisProcess } from '../../../../lib/memory/owner.js';
 import {
   attachSegment,
   createSegment,
@@ -70,16 +70,12 @@ describe('segment', () => {
     const path = createSegment({ dir, instance: 'a', sizes: SIZES });
     const [one, two] = [await attachSegment(path), await attachSegment(path)];
     assert.deepEqual(one.sizes, SIZES);
-    assert.deepEqual(one.owner, { pid: process.pid, start: processStart(process.pid) });
+    assert.deepEqual(one.owner, thisProcess());
     assert.equal(one.buffer.byteLength, segmentBytes(SIZES));
 
     Atomics.store(one.words, one.asleepIndex(2), 1);
     assert.equal(Atomics.load(two.words, two.asleepIndex(2)), 1);
     assert.equal(Atomics.load(two.words, two.asleepIndex(1)), 0);
-
-    one.beat(1);
-    one.beat(1);
-    assert.deepEqual([two.heartbeat(0), two.heartbeat(1)], [0, 2]);
 
     const { buffer, offset, length } = one.metrics(2);
     new Uint8Array(buffer, offset, length).fill(7);
@@ -88,7 +84,7 @@ describe('segment', () => {
     assert.ok(new Uint8Array(seen.buffer, seen.offset, seen.length).every((byte) => byte === 7));
     assert.equal(two.ringBytes(0, 1, true), 0);
     assert.throws(() => one.metrics(3), RangeError);
-    assert.throws(() => one.heartbeat(-1), RangeError);
+    assert.throws(() => one.asleepIndex(-1), RangeError);
   });
 
   it('does not replace one that is there, and wants a plain name', () => {
@@ -166,6 +162,15 @@ describe('segment', () => {
     assert.deepEqual(removeStaleSegments(dir), [path]);
   });
 
+  it('is left alone when its owner is in another container', () => {
+    const path = createSegment({ dir, instance: 'a', sizes: SIZES });
+    const bytes = readFileSync(path);
+    bytes.writeInt32LE(1 << 23, 24);
+    bytes.writeDoubleLE(1, 48);
+    writeFileSync(path, bytes);
+    assert.deepEqual(removeStaleSegments(dir), []);
+  });
+
   it('without a header is left alone while it may be in the making', () => {
     const path = join(dir, 'flowbus-new');
     writeFileSync(path, '');
@@ -179,8 +184,8 @@ describe('segment', () => {
     const path = createSegment({ dir, instance: 'a', sizes: SIZES });
     const segment = await attachSegment(path);
     removeSegment(path);
-    segment.beat(0);
-    assert.equal(segment.heartbeat(0), 1);
+    assert.equal(Atomics.add(segment.words, segment.asleepIndex(0), 1), 0);
+    assert.equal(Atomics.load(segment.words, segment.asleepIndex(0)), 1);
   });
 
   it('loads native code only to attach', async () => {
@@ -209,12 +214,12 @@ describe('segment', () => {
 });
 
 describe('owner', () => {
-  it('is a process and its start', () => {
-    const start = processStart(process.pid);
-    assert.ok(start !== null && start > 0);
-    assert.equal(isAlive({ pid: process.pid, start }), true);
-    assert.equal(isAlive({ pid: process.pid, start: start + 1 }), false);
+  it('is dead when its process has ended, or another has its id, and not when it cannot be seen', () => {
+    const owner = thisProcess();
+    assert.equal(isDead(owner), false);
+    assert.equal(isDead({ ...owner, start: owner.start + 1 }), true);
     // Ids end below 2^22.
-    assert.equal(processStart(1 << 23), null);
+    assert.equal(isDead({ ...owner, pid: 1 << 23 }), true);
+    assert.equal(isDead({ ...owner, pid: 1 << 23, namespace: owner.namespace + 1 }), false);
   });
 });
