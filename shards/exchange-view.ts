@@ -44,6 +44,8 @@ export interface ExchangeView<S, P> {
   countLinkStall(): void;
   countOut(frames: number, bytes: number): void;
   countToLink(frames: number, bytes: number): void;
+  /** The topic of a frame, spelled out or by id; null when this worker does not know it (any more). */
+  topicTextOf(bytes: Uint8Array, start: number): string | null;
   /** `frames` messages of the topic of the frame at `bytes[start…]` are not delivered to somebody. */
   dropped(bytes: Uint8Array, start: number, reason: Reason, frames: number): void;
   droppedChunk(chunk: Chunk, reason?: Reason): void;

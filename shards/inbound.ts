@@ -205,6 +205,11 @@ export class Inbound implements LinkReader {
         this.#exchange.unhold(talk.sender);
         break;
       }
+      case 'lost':
+        for (const [topic, frames] of talk.topics) {
+          for (const session of this.#exchange.route(topic).sessions) session.missing(frames);
+        }
+        break;
     }
   }
 

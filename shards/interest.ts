@@ -5,9 +5,17 @@
 import type { Exchange } from './exchange.js';
 import type { Peer } from './peer.js';
 import type { Session } from './session.js';
-import { encodeTalk, PATTERNS_PER_TALK, type Talk } from './talk.js';
+import { encodeTalk, type Talk, TEXTS_PER_TALK } from './talk.js';
+
+/**
+ * A peer that has not answered a barrier after so many checks stands still: nobody waits for it until it answers again. It hears
+ * of everything in order all the same, and is restarted when it goes on.
+ */
+const PATIENCE = 8;
 
 interface Barrier {
+  /** Checks that it has seen. */
+  checks: number;
   readonly waiting: Set<number>;
   readonly done: Promise<void>;
   readonly resolve: () => void;
@@ -91,7 +99,7 @@ export class Interest {
     for (const talk of interestTalk([...this.#counts.keys()], [])) peer.tell(encodeTalk(talk));
   }
 
-  /** Resolves when every live peer has applied all that was told so far. */
+  /** Resolves when every live peer has applied all that was told so far, but for those that stand still. */
   settled(): Promise<void> {
     const peers = this.#exchange.peers.filter((peer) => peer?.up);
     if (peers.length === 0) return DONE;
@@ -100,7 +108,7 @@ export class Interest {
     const done = new Promise<void>((r) => {
       resolve = r;
     });
-    const barrier: Barrier = { waiting: new Set(), done, resolve };
+    const barrier: Barrier = { checks: 0, waiting: new Set(), done, resolve };
     this.#next = barrier;
     // Everything else that this turn tells goes ahead of it.
     queueMicrotask(() => this.#raise(barrier));
@@ -109,8 +117,21 @@ export class Interest {
 
   /** A peer has applied all that came before barrier `n`. */
   applied(n: number, slot: number): void {
+    const peer = this.#exchange.peers[slot];
+    if (peer != null) peer.answers = true;
     const barrier = this.#barriers.get(n);
     if (barrier !== undefined) this.#passed(n, barrier, slot);
+  }
+
+  /** Now and then. */
+  check(): void {
+    for (const [n, barrier] of this.#barriers) {
+      if (++barrier.checks <= PATIENCE) continue;
+      for (const slot of barrier.waiting) {
+        this.#exchange.peers[slot]!.answers = false;
+        this.#passed(n, barrier, slot);
+      }
+    }
   }
 
   #raise(barrier: Barrier): void {
@@ -119,7 +140,7 @@ export class Interest {
     const talk = encodeTalk({ t: 'barrier', n });
     for (const peer of this.#exchange.peers) {
       if (!peer?.up) continue;
-      barrier.waiting.add(peer.slot);
+      if (peer.answers) barrier.waiting.add(peer.slot);
       peer.tell(talk);
     }
     if (barrier.waiting.size === 0) barrier.resolve();
@@ -143,11 +164,11 @@ export class Interest {
 }
 
 function* interestTalk(add: string[], remove: string[]): Generator<Talk> {
-  for (let i = 0; i < Math.max(add.length, remove.length); i += PATTERNS_PER_TALK) {
+  for (let i = 0; i < Math.max(add.length, remove.length); i += TEXTS_PER_TALK) {
     yield {
       t: 'interest',
-      add: add.slice(i, i + PATTERNS_PER_TALK),
-      remove: remove.slice(i, i + PATTERNS_PER_TALK),
+      add: add.slice(i, i + TEXTS_PER_TALK),
+      remove: remove.slice(i, i + TEXTS_PER_TALK),
     };
   }
 }

@@ -6,6 +6,7 @@ import { Reason } from '../lib/telemetry/ledger.js';
 import { FIRST_BULK_LANE } from '../lib/wire/frame.js';
 import type { ExchangeView } from './exchange-view.js';
 import type { SenderId } from './sender-ids.js';
+import { encodeTalk, TEXTS_PER_TALK } from './talk.js';
 import type { TopicId } from './topic-ids.js';
 
 /** Bytes that may wait for a full ring before those who feed it are stalled. */
@@ -13,6 +14,8 @@ const BACKLOG = 16 * 1024 * 1024;
 /** What may wait all the same, because they cannot stop at once; the rest up to the most is the workers' own talk's. */
 const MAX_LIVE = 32 * 1024 * 1024;
 const MOST = 64 * 1024 * 1024;
+/** Topics of which it is remembered how many messages were lost; of the others only the ledger tells. */
+const MAX_LOST_TOPICS = 4096;
 
 interface Waiting {
   kind: RecordKind;
@@ -46,6 +49,8 @@ export class Peer {
   incarnation: number;
   /** It began with empty tables, or said that it has: what is told from now on reaches it. */
   listening: boolean;
+  /** It answers barriers in time. */
+  answers: boolean;
   /** It has told all its interest and agents: it can be routed to, and answers barriers. */
   up: boolean;
   dirty: boolean;
@@ -58,6 +63,8 @@ export class Peer {
   readonly #paths: [Path, Path];
   readonly #exchange: ExchangeView<unknown, Peer>;
   #feeders: Set<number>;
+  /** Messages that did not fit, by topic: what its agents are to be told of when there is room. */
+  readonly #lost: Map<string, number>;
 
   constructor(exchange: ExchangeView<unknown, Peer>, slot: number, out: LinkOut) {
     this.#exchange = exchange;
@@ -66,6 +73,7 @@ export class Peer {
     this.pressure = new Pressure(BACKLOG, exchange.settings.stallLimit);
     this.incarnation = 0;
     this.listening = false;
+    this.answers = true;
     this.up = false;
     this.dirty = false;
     this.backlog = 0;
@@ -74,6 +82,7 @@ export class Peer {
     this.#out = out;
     this.#paths = [new Path(true), new Path(false)];
     this.#feeders = new Set();
+    this.#lost = new Map();
   }
 
   /** Sends messages: the frames `src[start, end)`, all of one lane, topic and sender. */
@@ -90,6 +99,7 @@ export class Peer {
     const most = this.pressure.state === PressureState.shedding ? this.pressure.shedAt : MAX_LIVE;
     if (this.backlog + (end - start) > most) {
       this.#exchange.dropped(src, start, Reason.linkFull, frames);
+      this.#countLost(src, start, frames);
       return;
     }
     const path = this.#paths[lane < FIRST_BULK_LANE ? 0 : 1];
@@ -144,6 +154,7 @@ export class Peer {
       const before = this.backlog;
       for (const path of this.#paths) this.#retry(path);
       if (this.backlog !== before && this.pressure.drained(this.backlog, now)) this.release();
+      if (this.#lost.size !== 0 && this.pressure.state === PressureState.open) this.#tellLost();
     }
     this.#out.flush();
   }
@@ -161,6 +172,7 @@ export class Peer {
 
   /** Its process is gone: what waited for it is lost, and counted. */
   lost(): void {
+    this.answers = true;
     this.up = false;
     this.listening = false;
     for (const path of this.#paths) {
@@ -174,11 +186,27 @@ export class Peer {
       path.knownSenders.clear();
     }
     this.backlog = 0;
+    this.#lost.clear();
     if (this.pressure.drained(0, this.#exchange.now)) this.release();
     for (const [number, times] of this.holding) {
       for (let i = 0; i < times; i++) this.#exchange.unhold(number);
     }
     this.holding.clear();
+  }
+
+  #countLost(src: Uint8Array, start: number, frames: number): void {
+    const topic = this.#exchange.topicTextOf(src, start);
+    if (topic === null) return;
+    const before = this.#lost.get(topic);
+    if (before !== undefined || this.#lost.size < MAX_LOST_TOPICS)
+      this.#lost.set(topic, (before ?? 0) + frames);
+  }
+
+  #tellLost(): void {
+    const topics = [...this.#lost];
+    this.#lost.clear();
+    for (let i = 0; i < topics.length; i += TEXTS_PER_TALK)
+      this.tell(encodeTalk({ t: 'lost', topics: topics.slice(i, i + TEXTS_PER_TALK) }));
   }
 
   #write(

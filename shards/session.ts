@@ -139,10 +139,9 @@ export class Session implements LanesOwner {
       exchange.backlogBytes + size > exchange.settings.totalBacklog
     ) {
       if (!this.#makeRoom(lane, size)) {
-        this.missed += frames;
+        this.missing(frames);
         const full = this.lanes.bytes + size > pressure.bound;
         exchange.dropped(src, start, full ? Reason.shed : Reason.backlogGlobal, frames);
-        this.touch();
         return;
       }
     }
@@ -186,6 +185,12 @@ export class Session implements LanesOwner {
     if (this.dirty) return;
     this.dirty = true;
     this.#exchange.dirty.push(this);
+  }
+
+  /** Messages for it were lost on their way. */
+  missing(frames: number): void {
+    this.missed += frames;
+    this.touch();
   }
 
   /** Hands over what the connection has room for. */
@@ -272,7 +277,7 @@ export class Session implements LanesOwner {
 
   /** A new connection takes over: it knows no ids, and its credit begins anew. */
   attach(sink: Sink): void {
-    this.#disconnect();
+    if (this.sink !== null) this.replace();
     this.sink = sink;
     this.announces = sink.announces;
     this.lostAt = 0;
@@ -292,7 +297,7 @@ export class Session implements LanesOwner {
 
   /** The connection is lost; what waits is kept, what comes is shed when it fills the backlog, and nobody is stalled. */
   detach(): void {
-    this.#disconnect();
+    this.sink = null;
     this.announces = false;
     // Zero would say that there is a connection.
     this.lostAt = this.#exchange.now || 1;
@@ -301,11 +306,15 @@ export class Session implements LanesOwner {
     this.release();
   }
 
-  /** A connection that is still thought to live: another one takes its place. */
-  #disconnect(): void {
+  /** Another connection takes the place of one that is thought to live. */
+  replace(): void {
     const sink = this.sink;
-    this.sink = null;
-    sink?.close(null, '', true);
+    this.detach();
+    sink?.close(
+      'AGENT_REPLACED',
+      `Agent ${this.agent.agentId} resumed its session on another connection.`,
+      false,
+    );
   }
 
   onExpired(bytes: Uint8Array, start: number): void {

@@ -288,7 +288,7 @@ export class Sessions {
       return null;
     this.#checkCount(session.patterns, hello.subscriptions);
     // The old connection may not have noticed yet that it is dead; and the new one's time is not over while it is let in.
-    session.detach();
+    session.replace();
     session.lostAt = 0;
     const missed = session.delivered - received + session.missed;
     session.delivered = received;

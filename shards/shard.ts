@@ -106,6 +106,7 @@ export class Shard implements ExchangePort {
     exchange.tick();
     exchange.checkPressure();
     this.sessions.check();
+    this.interest.check();
     const counters = this.#counters;
     counters[C.connections] = this.sessions.attached + greetings;
     counters[C.agents] = this.sessions.agents;

@@ -16,7 +16,9 @@ export type Talk =
   | { t: 'applied'; n: number }
   /** A taker there is full: no more credit for this sender of yours. */
   | { t: 'hold'; sender: number }
-  | { t: 'release'; sender: number };
+  | { t: 'release'; sender: number }
+  /** Messages that did not fit into the link: how many of each topic. */
+  | { t: 'lost'; topics: [topic: string, frames: number][] };
 
 /**
  * The `reset` record, first on each path of a new incarnation. The peer forgets what the dead one had said on that path
@@ -36,5 +38,5 @@ export function decodeTalk<T extends Talk | Reset>(bytes: Uint8Array, start: num
   return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString()) as T;
 }
 
-/** Patterns per interest message: 255 bytes each, quoted, stay below the largest record. */
-export const PATTERNS_PER_TALK = 400;
+/** Patterns, or topics, per message: 255 bytes each, quoted, stay below the largest record. */
+export const TEXTS_PER_TALK = 400;

@@ -364,6 +364,31 @@ describe('a link that is stuck', () => {
     const dropped = drops(block, Reason.linkFull);
     assert.ok(dropped > 0);
     assert.equal(sink.frames + dropped, total);
+    assert.equal(sink.missed, dropped);
     assert.notEqual(shards[1].sessions.directory.get('late'), null);
+  });
+});
+
+describe('a shard whose peer stands still', () => {
+  it('waits for it for two seconds, then goes on without it until it answers', async () => {
+    const wires = new Wires();
+    const shards = [makeShard(wires, 0, 1), makeShard(wires, 1, 1)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    wires.run([0, 1]);
+    const applied = async (): Promise<boolean> => {
+      let done = false;
+      void shards[0].interest.settled().then(() => {
+        done = true;
+      });
+      await new Promise((resolve) => setImmediate(resolve));
+      for (let look = 0; look < 8; look++) shards[0].check(0);
+      await new Promise((resolve) => setImmediate(resolve));
+      return done;
+    };
+    assert.equal(await applied(), false);
+    shards[0].check(0);
+    assert.equal(await applied(), true);
+    wires.run([0, 1]);
+    assert.equal(await applied(), false);
   });
 });
