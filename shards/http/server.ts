@@ -61,6 +61,11 @@ class IdleWatch {
     this.#timer = null;
   }
 
+  /** A request of this connection is not answered yet. */
+  busy(socket: Duplex): boolean {
+    return (this.#connections.get(socket)?.requests ?? 0) > 0;
+  }
+
   begin(socket: Duplex): void {
     const connection = this.#connections.get(socket);
     if (connection !== undefined) connection.requests++;
@@ -102,6 +107,11 @@ export function createHttpServer(
     listener(req, res);
   });
   server.on('upgrade', (req, socket, head) => {
+    if (watch.busy(socket)) {
+      // The answer that is still to come would stand among the frames.
+      socket.destroy();
+      return;
+    }
     watch.remove(socket);
     upgrade(req, socket, head);
   });

@@ -65,6 +65,22 @@ describe('HTTP server of a shard', () => {
     socket.destroy();
   });
 
+  it('ends a connection that asks for an upgrade while an answer is still to come', async () => {
+    const socket = server.connect();
+    socket.on('error', () => {});
+    socket.write(
+      'GET /v1/subscribe?pattern=a HTTP/1.1\r\nHost: x\r\n\r\n' +
+        'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+    );
+    let text = '';
+    socket.on('data', (chunk) => {
+      text += chunk;
+    });
+    await once(socket, 'close');
+    assert.doesNotMatch(text, /101 Switching/);
+    assert.deepEqual(server.upgraded, []);
+  });
+
   it('refuses headers of more than 8 KiB', async () => {
     const socket = server.connect();
     socket.write(`GET /healthz HTTP/1.1\r\nHost: x\r\nA: ${'a'.repeat(9000)}\r\n\r\n`);
