@@ -56,6 +56,12 @@ const LABELS: Readonly<Record<string, string>> = {
   cpuPerConnect: 'broker CPU per connect',
   broadcast: 'one message to all',
   broadcastRate: 'deliveries of it',
+  match: 'match (route not cached)',
+  matchRatio: 'match, against the fewest',
+  cachedText: 'cached route, by topic',
+  cachedId: 'cached route, by topic id',
+  memoryPerSubscription: 'memory per subscription',
+  subscribes: 'subscribes',
 };
 
 /** At least three significant digits, without an exponent. */

@@ -4,6 +4,7 @@ import { busOf } from '../buses/index.js';
 import { now } from '../clock.js';
 import { type Percentiles, Recorder } from './latency.js';
 import { Stamp } from './payload.js';
+import { Random } from './random.js';
 import { serve } from './serve.js';
 
 let client: BusClient | null = null;
@@ -29,13 +30,12 @@ export interface Flood {
   burst: number;
 }
 
-/** Each of `count` numbers once, shuffled (Fisher and Yates; the generator is Numerical Recipes'), the same in every run. */
+/** Each of `count` numbers once, shuffled (Fisher and Yates). */
 function shuffled(count: number): number[] {
   const order = Array.from({ length: count }, (_, index) => index);
-  let seed = 1;
+  const random = new Random();
   for (let i = count - 1; i > 0; i--) {
-    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-    const j = Math.floor((seed / 2 ** 32) * (i + 1));
+    const j = random.below(i + 1);
     [order[i], order[j]] = [order[j], order[i]];
   }
   return order;

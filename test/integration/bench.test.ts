@@ -216,6 +216,29 @@ describe('the bench', function () {
     if (process.platform === 'linux') assert.match(result.notes.join(), /memory is (Pss|RSS)/);
   });
 
+  it('routing: finds the one taker of each topic, whatever else is subscribed', async () => {
+    const { code, out, err } = await run([
+      'routing',
+      ...TINY,
+      ...['--subscriptions', '10,2000', '--held', '2000', '--json'],
+    ]);
+    assert.equal(code, 0, err);
+    const { results } = JSON.parse(out) as Report;
+    const lookups = ['match', 'cachedText', 'cachedId'];
+    const many = [...lookups, 'memoryPerSubscription', 'matchRatio'];
+    checkResult(results[0], 'routing', '10 exact', lookups);
+    checkResult(results[1], 'routing', '2000 exact', many);
+    checkResult(results[2], 'routing', '10 wildcard', lookups);
+    checkResult(results[3], 'routing', '2000 wildcard', many);
+    assert.equal(figure(results[1], 'matchRatio'), figure(results[1], 'match') / figure(results[0], 'match'));
+    checkResult(results[4], 'routing', '1→1 beside 2000 subscriptions', [
+      'delivered',
+      'cpuPerDelivery',
+      'acrossShards',
+      'subscribes',
+    ]);
+  });
+
   // Where the system does not tell its limits, there is nothing to check beforehand.
   const itKnowsLimits = existsSync('/proc/self/limits') ? it : () => {};
   itKnowsLimits('says which limit stands in the way, and fails', async () => {
