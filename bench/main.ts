@@ -12,12 +12,13 @@ import { type CommonOptions, type Result, type Scenario, ScenarioRefused } from 
 import { connections } from './scenarios/connections.js';
 import { latency } from './scenarios/latency.js';
 import { peers } from './scenarios/peers.js';
+import { priority } from './scenarios/priority.js';
 import { request } from './scenarios/request.js';
 import { routing } from './scenarios/routing.js';
 import { throughput } from './scenarios/throughput.js';
 
 /** In the order in which they are run. */
-const SCENARIOS: readonly Scenario[] = [throughput, latency, request, connections, routing, peers];
+const SCENARIOS: readonly Scenario[] = [throughput, latency, request, connections, routing, priority, peers];
 
 /** dist/bench/main.js → the checkout. */
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../..');

@@ -62,6 +62,9 @@ const LABELS: Readonly<Record<string, string>> = {
   cachedId: 'cached route, by topic id',
   memoryPerSubscription: 'memory per subscription',
   subscribes: 'subscribes',
+  background: 'background delivered meanwhile',
+  backgroundShed: 'background shed, told as gaps',
+  holds: 'times a publisher was held back',
 };
 
 /** At least three significant digits, without an exponent. */

@@ -100,19 +100,24 @@ export class Stage {
     return (after.cpu - before.cpu) / (after.at - before.at);
   }
 
-  /** Frames in a WebSocket message, on average, of all that flowbus was sent so far; null when it was sent none. */
-  async batch(): Promise<number | null> {
-    if (this.bus !== 'flowbus') return null;
+  /** flowbus's own counters of these names, over all workers. */
+  async counters(...names: string[]): Promise<number[]> {
     const response = await fetch(`${this.url.replace(/^ws/, 'http')}/metrics`);
     const text = await response.text();
     // One line for each worker.
-    const value = (name: string) =>
+    return names.map((name) =>
       [...text.matchAll(new RegExp(`^${name}(?:{[^}]*})? (\\S+)$`, 'gm'))].reduce(
         (sum, [, number]) => sum + Number(number),
         0,
-      );
-    const batches = value('flowbus_batches_in_total');
-    return batches === 0 ? null : value('flowbus_publishes_total') / batches;
+      ),
+    );
+  }
+
+  /** Frames in a WebSocket message, on average, of all that flowbus was sent so far; null when it was sent none. */
+  async batch(): Promise<number | null> {
+    if (this.bus !== 'flowbus') return null;
+    const [batches, frames] = await this.counters('flowbus_batches_in_total', 'flowbus_publishes_total');
+    return batches === 0 ? null : frames / batches;
   }
 
   /** Everybody leaves, the broker last. */

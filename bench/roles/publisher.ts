@@ -1,4 +1,5 @@
 /** A client that publishes, and calls. */
+import type { Priority } from '../../lib/client/index.js';
 import type { BusClient, BusName } from '../buses/bus.js';
 import { busOf } from '../buses/index.js';
 import { now } from '../clock.js';
@@ -28,6 +29,7 @@ export interface Flood {
   payload: number;
   /** Messages published before the event loop turns: 1 leaves nothing to batch. */
   burst: number;
+  priority?: Priority;
 }
 
 /** Each of `count` numbers once, shuffled (Fisher and Yates). */
@@ -42,7 +44,7 @@ function shuffled(count: number): number[] {
 }
 
 /** As fast as the bus takes it. */
-async function publishAll({ topic, topics, payload: size, burst }: Flood): Promise<void> {
+async function publishAll({ topic, topics, payload: size, burst, priority }: Flood): Promise<void> {
   const publisher = connected();
   const payload = new Uint8Array(size);
   const names = topics === 1 ? [topic] : shuffled(topics).map((number) => `${topic}.${number}`);
@@ -50,7 +52,7 @@ async function publishAll({ topic, topics, payload: size, burst }: Flood): Promi
   while (flooding) {
     let go = true;
     for (let i = 0; go && i < burst; i++) {
-      go = publisher.publish(names[next], payload);
+      go = publisher.publish(names[next], payload, priority);
       if (++next === names.length) next = 0;
       published++;
     }
@@ -78,6 +80,7 @@ export interface Pace {
   messages: number;
   /** Of so many messages, the first, it is not recorded how late they were sent. */
   warmup: number;
+  priority?: Priority;
 }
 
 /**
@@ -85,7 +88,8 @@ export interface Pace {
  * of Node have steps of a millisecond and spinning would take a core from those who are measured, so it sleeps in
  * `Atomics.wait`, in a turn of its own: what the turn before published is on its way by then.
  */
-async function publishPaced({ topic, payload, rate, start, messages, warmup }: Pace): Promise<Percentiles> {
+async function publishPaced(pace: Pace): Promise<Percentiles> {
+  const { topic, payload, rate, start, messages, warmup, priority } = pace;
   const publisher = connected();
   const stamp = new Stamp(payload);
   const lateness = new Recorder();
@@ -99,7 +103,7 @@ async function publishPaced({ topic, payload, rate, start, messages, warmup }: P
     while (go && next < messages && start + next * interval <= time) {
       const intended = start + next * interval;
       stamp.write(intended, next);
-      go = publisher.publish(topic, stamp.bytes);
+      go = publisher.publish(topic, stamp.bytes, priority);
       if (next >= warmup) lateness.record(time - intended);
       published++;
       next++;

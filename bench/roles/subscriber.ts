@@ -8,6 +8,8 @@ import { serve } from './serve.js';
 
 let client: BusClient | null = null;
 let received = 0;
+/** Those of them whose time was looked at. */
+let timed = 0;
 let recordFrom = Number.POSITIVE_INFINITY;
 let recorder = new Recorder();
 
@@ -18,6 +20,7 @@ function count(): void {
 function record(payload: Uint8Array): void {
   const time = now();
   received++;
+  timed++;
   if (payload.length < LEAST_PAYLOAD) throw new Error('A payload without the time at which it was due.');
   const due = readDue(payload);
   if (due >= recordFrom) recorder.record(time - due);
@@ -35,8 +38,8 @@ const operations = {
     return client.shard;
   },
 
-  async subscribe({ pattern, timed }: { pattern: string; timed: boolean }): Promise<void> {
-    if (timed) await connected().receive(pattern, record);
+  async subscribe({ pattern, timed: looks }: { pattern: string; timed: boolean }): Promise<void> {
+    if (looks) await connected().receive(pattern, record);
     else await connected().count(pattern, count);
   },
 
@@ -56,8 +59,13 @@ const operations = {
     return recorder.percentiles();
   },
 
-  mark(): { count: number; at: number } {
-    return { count: received, at: now() };
+  mark(): { count: number; timed: number; at: number } {
+    return { count: received, timed, at: now() };
+  },
+
+  /** Messages that the bus has told it were left out. */
+  missed(): number | null {
+    return connected().missed;
   },
 
   notes(): readonly string[] {

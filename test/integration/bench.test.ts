@@ -239,6 +239,22 @@ describe('the bench', function () {
     ]);
   });
 
+  it('priority: times critical messages alone and under a flood of background, and counts both', async () => {
+    const { code, out, err } = await run(['priority', ...TINY, '--rate', '500', '--json']);
+    assert.equal(code, 0, err);
+    const [alone, flooded] = (JSON.parse(out) as Report).results;
+    const latencies = ['p50', 'p99', 'p999', 'max', 'latenessP99'];
+    checkResult(alone, 'priority', 'without a flood', [...latencies, 'acrossShards']);
+    assert.equal(alone.account.expected, 200);
+    assert.equal(flooded.case, 'under a flood');
+    const { expected, received, lost, repeated } = flooded.account;
+    // What was shed was told: it is no loss, and with what came it makes up everything.
+    assert.equal(received + figure(flooded, 'backgroundShed'), expected);
+    assert.deepEqual({ lost, repeated }, { lost: 0, repeated: 0 });
+    assert.ok(expected > 200);
+    assert.ok(figure(flooded, 'background') > 0 && figure(flooded, 'p50') > 0);
+  });
+
   // Where the system does not tell its limits, there is nothing to check beforehand.
   const itKnowsLimits = existsSync('/proc/self/limits') ? it : () => {};
   itKnowsLimits('says which limit stands in the way, and fails', async () => {
