@@ -255,6 +255,24 @@ describe('the bench', function () {
     assert.ok(figure(flooded, 'background') > 0 && figure(flooded, 'p50') > 0);
   });
 
+  it('http: counts answers, times each, and has every message delivered', async () => {
+    const { code, out, err } = await run([
+      'http',
+      ...TINY,
+      '--connections',
+      '3',
+      '--pipelining',
+      '2',
+      '--json',
+    ]);
+    assert.equal(code, 0, err);
+    const [result] = (JSON.parse(out) as Report).results;
+    const figures = ['requests', 'p50', 'p95', 'p99', 'p999', 'max', 'cpuPerRequest'];
+    checkResult(result, 'http', '3 connections', figures);
+    assert.ok(figure(result, 'requests') > 0 && figure(result, 'p50') > 0);
+    assert.deepEqual(result.notes, []);
+  });
+
   // Where the system does not tell its limits, there is nothing to check beforehand.
   const itKnowsLimits = existsSync('/proc/self/limits') ? it : () => {};
   itKnowsLimits('says which limit stands in the way, and fails', async () => {
