@@ -11,6 +11,7 @@ import { endRoles } from './role.js';
 import { type CommonOptions, type Result, type Scenario, ScenarioRefused } from './scenario.js';
 import { connections } from './scenarios/connections.js';
 import { http } from './scenarios/http.js';
+import { json } from './scenarios/json.js';
 import { latency } from './scenarios/latency.js';
 import { peers } from './scenarios/peers.js';
 import { priority } from './scenarios/priority.js';
@@ -27,6 +28,7 @@ const SCENARIOS: readonly Scenario[] = [
   routing,
   priority,
   http,
+  json,
   peers,
 ];
 

@@ -74,3 +74,6 @@ export const WINDOW = 4096;
 
 export const BUS_NAMES = ['flowbus', 'nats', 'nats-ws', 'redis', 'mosquitto', 'aedes', 'socket.io'] as const;
 export type BusName = (typeof BUS_NAMES)[number];
+
+/** How a client speaks: as the users of a bus do, or JSON to flowbus's text door. */
+export type ClientName = BusName | 'flowbus-json';

@@ -1,7 +1,7 @@
 /** A client that publishes, and calls. */
 import type { Priority } from '../../lib/client/index.js';
-import type { BusClient, BusName } from '../buses/bus.js';
-import { busOf } from '../buses/index.js';
+import type { BusClient, ClientName } from '../buses/bus.js';
+import { connectTo } from '../buses/index.js';
 import { now } from '../clock.js';
 import { type Percentiles, Recorder } from './latency.js';
 import { Stamp } from './payload.js';
@@ -29,6 +29,8 @@ export interface Flood {
   payload: number;
   /** Messages published before the event loop turns: 1 leaves nothing to batch. */
   burst: number;
+  /** The payload is so many characters, not bytes. */
+  text?: boolean;
   priority?: Priority;
 }
 
@@ -44,9 +46,9 @@ function shuffled(count: number): number[] {
 }
 
 /** As fast as the bus takes it. */
-async function publishAll({ topic, topics, payload: size, burst, priority }: Flood): Promise<void> {
+async function publishAll({ topic, topics, payload: size, burst, text, priority }: Flood): Promise<void> {
   const publisher = connected();
-  const payload = new Uint8Array(size);
+  const payload = text === true ? 'x'.repeat(size) : new Uint8Array(size);
   const names = topics === 1 ? [topic] : shuffled(topics).map((number) => `${topic}.${number}`);
   let next = 0;
   while (flooding) {
@@ -116,8 +118,8 @@ async function publishPaced(pace: Pace): Promise<Percentiles> {
 
 const operations = {
   /** Resolves with the shard that it is on. */
-  async connect({ bus, url, name }: { bus: BusName; url: string; name: string }): Promise<number | null> {
-    client = await (await busOf(bus)).connect(url, name);
+  async connect(what: { speaks: ClientName; url: string; name: string }): Promise<number | null> {
+    client = await connectTo(what.speaks, what.url, what.name);
     return client.shard;
   },
 

@@ -1,6 +1,6 @@
 /** A client that subscribes: it counts, and for latency it looks at when a message was due; or that answers requests. */
-import type { BusClient, BusName } from '../buses/bus.js';
-import { busOf } from '../buses/index.js';
+import type { BusClient, ClientName } from '../buses/bus.js';
+import { connectTo } from '../buses/index.js';
 import { now } from '../clock.js';
 import { type Percentiles, Recorder } from './latency.js';
 import { LEAST_PAYLOAD, readDue } from './payload.js';
@@ -33,8 +33,8 @@ function connected(): BusClient {
 
 const operations = {
   /** Resolves with the shard that it is on. */
-  async connect({ bus, url, name }: { bus: BusName; url: string; name: string }): Promise<number | null> {
-    client = await (await busOf(bus)).connect(url, name);
+  async connect(what: { speaks: ClientName; url: string; name: string }): Promise<number | null> {
+    client = await connectTo(what.speaks, what.url, what.name);
     return client.shard;
   },
 

@@ -273,6 +273,19 @@ describe('the bench', function () {
     assert.deepEqual(result.notes, []);
   });
 
+  it('json: has text delivered from door to door', async () => {
+    const { code, out, err } = await run(['json', ...TINY, '--json']);
+    assert.equal(code, 0, err);
+    const { results } = JSON.parse(out) as Report;
+    const cases = ['JSON→JSON', 'SDK→JSON', 'JSON→SDK'];
+    assert.equal(results.length, cases.length);
+    for (const [place, result] of results.entries()) {
+      checkResult(result, 'json', cases[place], ['delivered', 'published', 'cpuPerDelivery', 'acrossShards']);
+      assert.ok(figure(result, 'delivered') > 0);
+      assert.deepEqual(result.notes, []);
+    }
+  });
+
   // Where the system does not tell its limits, there is nothing to check beforehand.
   const itKnowsLimits = existsSync('/proc/self/limits') ? it : () => {};
   itKnowsLimits('says which limit stands in the way, and fails', async () => {
