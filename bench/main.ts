@@ -13,6 +13,7 @@ import { connections } from './scenarios/connections.js';
 import { http } from './scenarios/http.js';
 import { json } from './scenarios/json.js';
 import { latency } from './scenarios/latency.js';
+import { links } from './scenarios/links.js';
 import { peers } from './scenarios/peers.js';
 import { priority } from './scenarios/priority.js';
 import { request } from './scenarios/request.js';
@@ -29,6 +30,7 @@ const SCENARIOS: readonly Scenario[] = [
   priority,
   http,
   json,
+  links,
   peers,
 ];
 

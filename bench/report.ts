@@ -65,6 +65,12 @@ const LABELS: Readonly<Record<string, string>> = {
   background: 'background delivered meanwhile',
   backgroundShed: 'background shed, told as gaps',
   holds: 'times a publisher was held back',
+  records: 'records, one way',
+  cpuSender: "sender's CPU per record",
+  cpuReceiver: "receiver's CPU per record",
+  refusals: 'times the path was full',
+  roundTripP50: 'ping and answer, P50',
+  roundTripP99: 'ping and answer, P99',
 };
 
 /** At least three significant digits, without an exponent. */

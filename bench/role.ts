@@ -10,7 +10,8 @@ export type RoleName =
   | 'swarm'
   | 'router'
   | 'holder'
-  | 'http-publisher';
+  | 'http-publisher'
+  | 'link-worker';
 
 /** How long an answer may take unless the question says so (ms): the machine is busy while it measures. */
 const PATIENCE = 30_000;

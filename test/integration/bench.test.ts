@@ -286,6 +286,21 @@ describe('the bench', function () {
     }
   });
 
+  it('links: has every record arrive in order, and pings answered, over both kinds', async () => {
+    const { code, out, err } = await run(['links', ...TINY, '--batch', '1,64', '--json']);
+    assert.equal(code, 0, err);
+    const { results } = JSON.parse(out) as Report;
+    // Sockets alone where shared memory does not work.
+    assert.ok(results.length === 4 || (results.length === 2 && /probe of shared memory/.test(err)), err);
+    const figures = ['records', 'cpuSender', 'cpuReceiver', 'refusals', 'roundTripP50', 'roundTripP99'];
+    for (const result of results) {
+      checkResult(result, 'links', result.case, figures);
+      assert.ok(figure(result, 'records') > 0 && figure(result, 'roundTripP50') > 0);
+      assert.deepEqual(result.notes, []);
+    }
+    assert.deepEqual(new Set(results.slice(-2).map((result) => result.case)), new Set(['unix-socket']));
+  });
+
   // Where the system does not tell its limits, there is nothing to check beforehand.
   const itKnowsLimits = existsSync('/proc/self/limits') ? it : () => {};
   itKnowsLimits('says which limit stands in the way, and fails', async () => {
