@@ -10,13 +10,29 @@ import { isFailure, machineLines, makeReport, resultLines } from './report.js';
 import { endRoles } from './role.js';
 import { type CommonOptions, type Result, type Scenario, ScenarioRefused } from './scenario.js';
 import { connections } from './scenarios/connections.js';
+import { http } from './scenarios/http.js';
+import { json } from './scenarios/json.js';
 import { latency } from './scenarios/latency.js';
+import { links } from './scenarios/links.js';
 import { peers } from './scenarios/peers.js';
+import { priority } from './scenarios/priority.js';
 import { request } from './scenarios/request.js';
+import { routing } from './scenarios/routing.js';
 import { throughput } from './scenarios/throughput.js';
 
 /** In the order in which they are run. */
-const SCENARIOS: readonly Scenario[] = [throughput, latency, request, connections, peers];
+const SCENARIOS: readonly Scenario[] = [
+  throughput,
+  latency,
+  request,
+  connections,
+  routing,
+  priority,
+  http,
+  json,
+  links,
+  peers,
+];
 
 /** dist/bench/main.js → the checkout. */
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../..');

@@ -56,6 +56,21 @@ const LABELS: Readonly<Record<string, string>> = {
   cpuPerConnect: 'broker CPU per connect',
   broadcast: 'one message to all',
   broadcastRate: 'deliveries of it',
+  match: 'match (route not cached)',
+  matchRatio: 'match, against the fewest',
+  cachedText: 'cached route, by topic',
+  cachedId: 'cached route, by topic id',
+  memoryPerSubscription: 'memory per subscription',
+  subscribes: 'subscribes',
+  background: 'background delivered meanwhile',
+  backgroundShed: 'background shed, told as gaps',
+  holds: 'times a publisher was held back',
+  records: 'records, one way',
+  cpuSender: "sender's CPU per record",
+  cpuReceiver: "receiver's CPU per record",
+  refusals: 'times the path was full',
+  roundTripP50: 'ping and answer, P50',
+  roundTripP99: 'ping and answer, P99',
 };
 
 /** At least three significant digits, without an exponent. */

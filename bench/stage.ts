@@ -1,6 +1,6 @@
 /** The processes of one run: a broker, and whoever is connected to it. */
 import { cpuOf, type Memory, memoryOf } from './accounting.js';
-import type { BusName, StartOptions } from './buses/bus.js';
+import type { BusName, ClientName, StartOptions } from './buses/bus.js';
 import { now, sleep } from './clock.js';
 import { Role, type RoleName } from './role.js';
 import type { BrokerOperations } from './roles/broker.js';
@@ -80,14 +80,20 @@ export class Stage {
   }
 
   /** A publisher that is connected, and the shard that it is on. */
-  async publisher(name: string): Promise<{ role: Role<PublisherOperations>; shard: number | null }> {
+  async publisher(
+    name: string,
+    speaks: ClientName = this.bus,
+  ): Promise<{ role: Role<PublisherOperations>; shard: number | null }> {
     const role = await this.role<PublisherOperations>('publisher');
-    return { role, shard: await role.ask('connect', { bus: this.bus, url: this.url, name }) };
+    return { role, shard: await role.ask('connect', { speaks, url: this.url, name }) };
   }
 
-  async subscriber(name: string): Promise<{ role: Role<SubscriberOperations>; shard: number | null }> {
+  async subscriber(
+    name: string,
+    speaks: ClientName = this.bus,
+  ): Promise<{ role: Role<SubscriberOperations>; shard: number | null }> {
     const role = await this.role<SubscriberOperations>('subscriber');
-    return { role, shard: await role.ask('connect', { bus: this.bus, url: this.url, name }) };
+    return { role, shard: await role.ask('connect', { speaks, url: this.url, name }) };
   }
 
   /** Seconds of the broker's processor time for each second between these two times of the machine's clock. */
@@ -100,19 +106,24 @@ export class Stage {
     return (after.cpu - before.cpu) / (after.at - before.at);
   }
 
-  /** Frames in a WebSocket message, on average, of all that flowbus was sent so far; null when it was sent none. */
-  async batch(): Promise<number | null> {
-    if (this.bus !== 'flowbus') return null;
+  /** flowbus's own counters of these names, over all workers. */
+  async counters(...names: string[]): Promise<number[]> {
     const response = await fetch(`${this.url.replace(/^ws/, 'http')}/metrics`);
     const text = await response.text();
     // One line for each worker.
-    const value = (name: string) =>
+    return names.map((name) =>
       [...text.matchAll(new RegExp(`^${name}(?:{[^}]*})? (\\S+)$`, 'gm'))].reduce(
         (sum, [, number]) => sum + Number(number),
         0,
-      );
-    const batches = value('flowbus_batches_in_total');
-    return batches === 0 ? null : value('flowbus_publishes_total') / batches;
+      ),
+    );
+  }
+
+  /** Frames in a WebSocket message, on average, of all that flowbus was sent so far; null when it was sent none. */
+  async batch(): Promise<number | null> {
+    if (this.bus !== 'flowbus') return null;
+    const [batches, frames] = await this.counters('flowbus_batches_in_total', 'flowbus_publishes_total');
+    return batches === 0 ? null : frames / batches;
   }
 
   /** Everybody leaves, the broker last. */

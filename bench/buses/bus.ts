@@ -1,4 +1,5 @@
 /** What the harness asks of a bus, ours or another: a server to start, clients that publish, subscribe and call. */
+import type { Priority } from '../../lib/client/index.js';
 
 /** A client as its users have it, at its best settings. */
 export interface BusClient {
@@ -6,8 +7,13 @@ export interface BusClient {
   readonly shard: number | null;
   /** What a reader of the figures should know: errors, gaps, lost connections. Bounded. */
   readonly notes: readonly string[];
-  /** False: enough for now, await `drained()`. The payload is the caller's again at once: clients that keep it must copy it. */
-  publish(topic: string, payload: Uint8Array): boolean;
+  /** Messages that the bus has told it were left out; null: this bus tells nobody. */
+  readonly missed: number | null;
+  /**
+   * False: enough for now, await `drained()`. The payload is the caller's again at once: clients that keep it must copy it.
+   * Text and priorities are flowbus's own, and not asked of the clients of others.
+   */
+  publish(topic: string, payload: Uint8Array | string, priority?: Priority): boolean;
   drained(): Promise<void>;
   /** Resolves when every message published from then on comes. `onMessage` gets nothing: most clients pay for what they hand out. */
   count(pattern: string, onMessage: () => void): Promise<void>;
@@ -68,3 +74,6 @@ export const WINDOW = 4096;
 
 export const BUS_NAMES = ['flowbus', 'nats', 'nats-ws', 'redis', 'mosquitto', 'aedes', 'socket.io'] as const;
 export type BusName = (typeof BUS_NAMES)[number];
+
+/** How a client speaks: as the users of a bus do, or JSON to flowbus's text door. */
+export type ClientName = BusName | 'flowbus-json';

@@ -1,6 +1,12 @@
 /** flowbus: a node as `flowbus start` runs it, and the SDK with its defaults. */
 import { readFileSync } from 'node:fs';
-import { type Agent, connect, type Message } from '../../lib/client/index.js';
+import {
+  type Agent,
+  connect,
+  type Message,
+  type Priority,
+  type PublishOptions,
+} from '../../lib/client/index.js';
 import { makeConfig } from '../../lib/config/index.js';
 import { createLogger } from '../../lib/telemetry/log.js';
 import { startNode } from '../../shards/primary.js';
@@ -13,10 +19,20 @@ const DRAIN_TIMEOUT = 2000;
 /** How long an answer may take (ms). */
 const REQUEST_TIMEOUT = 10_000;
 
+/** Made once: the options of a message are not to cost more than the message. */
+const OF_PRIORITY: Readonly<Record<Priority, PublishOptions & { assured?: false }>> = {
+  critical: { priority: 'critical' },
+  high: { priority: 'high' },
+  normal: { priority: 'normal' },
+  low: { priority: 'low' },
+  background: { priority: 'background' },
+};
+
 class FlowbusClient implements BusClient {
   readonly shard: number;
   readonly answer: () => Promise<void>;
   readonly request: (name: string, payload: Uint8Array) => Promise<unknown>;
+  missed = 0;
   readonly #agent: Agent;
   readonly #notes = new Notes();
 
@@ -24,9 +40,10 @@ class FlowbusClient implements BusClient {
     this.#agent = agent;
     this.shard = shard;
     agent.on('error', ({ code, message }) => this.#notes.add(`${name}: ${code} ${message}`));
-    agent.on('gap', ({ missed, reason }) =>
-      this.#notes.add(`${name}: a gap of ${missed ?? 'unknown'} messages (${reason})`),
-    );
+    agent.on('gap', ({ missed, reason }) => {
+      this.missed += missed ?? 0;
+      this.#notes.add(`${name}: a gap of ${missed ?? 'unknown'} messages (${reason})`);
+    });
     agent.on('disconnect', ({ code, message }) =>
       this.#notes.add(`${name}: lost its connection, ${code} ${message}`),
     );
@@ -40,8 +57,9 @@ class FlowbusClient implements BusClient {
     return this.#notes.lines;
   }
 
-  publish(topic: string, payload: Uint8Array): boolean {
-    return this.#agent.publish(topic, payload);
+  publish(topic: string, payload: Uint8Array | string, priority?: Priority): boolean {
+    if (priority === undefined) return this.#agent.publish(topic, payload);
+    return this.#agent.publish(topic, payload, OF_PRIORITY[priority]);
   }
 
   drained(): Promise<void> {

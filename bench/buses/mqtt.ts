@@ -12,6 +12,7 @@ const WINDOW = 1024;
 
 class MqttBusClient implements BusClient {
   readonly shard = null;
+  readonly missed = null;
   readonly answer = null;
   readonly request = null;
   readonly #client: MqttClient;

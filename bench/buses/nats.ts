@@ -9,6 +9,7 @@ const REQUEST_TIMEOUT = 10_000;
 
 class NatsClient implements BusClient {
   readonly shard = null;
+  readonly missed = null;
   readonly answer: () => Promise<void>;
   readonly request: (name: string, payload: Uint8Array) => Promise<unknown>;
   readonly #connection: NatsConnection;

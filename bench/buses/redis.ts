@@ -5,6 +5,7 @@ import { freePort, startProgram } from './program.js';
 
 class RedisClient implements BusClient {
   readonly shard = null;
+  readonly missed = null;
   readonly answer = null;
   readonly request = null;
   readonly #publisher: Redis;

@@ -9,6 +9,7 @@ import { type Bus, type BusClient, Notes, WINDOW } from './bus.js';
 
 class SocketIoClient implements BusClient {
   readonly shard = null;
+  readonly missed = null;
   readonly answer: () => Promise<void>;
   readonly request: (name: string, payload: Uint8Array) => Promise<unknown>;
   readonly #socket: Socket;

@@ -1,9 +1,11 @@
 /** A client that publishes, and calls. */
-import type { BusClient, BusName } from '../buses/bus.js';
-import { busOf } from '../buses/index.js';
+import type { Priority } from '../../lib/client/index.js';
+import type { BusClient, ClientName } from '../buses/bus.js';
+import { connectTo } from '../buses/index.js';
 import { now } from '../clock.js';
 import { type Percentiles, Recorder } from './latency.js';
 import { Stamp } from './payload.js';
+import { Random } from './random.js';
 import { serve } from './serve.js';
 
 let client: BusClient | null = null;
@@ -27,30 +29,32 @@ export interface Flood {
   payload: number;
   /** Messages published before the event loop turns: 1 leaves nothing to batch. */
   burst: number;
+  /** The payload is so many characters, not bytes. */
+  text?: boolean;
+  priority?: Priority;
 }
 
-/** Each of `count` numbers once, shuffled (Fisher and Yates; the generator is Numerical Recipes'), the same in every run. */
+/** Each of `count` numbers once, shuffled (Fisher and Yates). */
 function shuffled(count: number): number[] {
   const order = Array.from({ length: count }, (_, index) => index);
-  let seed = 1;
+  const random = new Random();
   for (let i = count - 1; i > 0; i--) {
-    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
-    const j = Math.floor((seed / 2 ** 32) * (i + 1));
+    const j = random.below(i + 1);
     [order[i], order[j]] = [order[j], order[i]];
   }
   return order;
 }
 
 /** As fast as the bus takes it. */
-async function publishAll({ topic, topics, payload: size, burst }: Flood): Promise<void> {
+async function publishAll({ topic, topics, payload: size, burst, text, priority }: Flood): Promise<void> {
   const publisher = connected();
-  const payload = new Uint8Array(size);
+  const payload = text === true ? 'x'.repeat(size) : new Uint8Array(size);
   const names = topics === 1 ? [topic] : shuffled(topics).map((number) => `${topic}.${number}`);
   let next = 0;
   while (flooding) {
     let go = true;
     for (let i = 0; go && i < burst; i++) {
-      go = publisher.publish(names[next], payload);
+      go = publisher.publish(names[next], payload, priority);
       if (++next === names.length) next = 0;
       published++;
     }
@@ -78,6 +82,7 @@ export interface Pace {
   messages: number;
   /** Of so many messages, the first, it is not recorded how late they were sent. */
   warmup: number;
+  priority?: Priority;
 }
 
 /**
@@ -85,7 +90,8 @@ export interface Pace {
  * of Node have steps of a millisecond and spinning would take a core from those who are measured, so it sleeps in
  * `Atomics.wait`, in a turn of its own: what the turn before published is on its way by then.
  */
-async function publishPaced({ topic, payload, rate, start, messages, warmup }: Pace): Promise<Percentiles> {
+async function publishPaced(pace: Pace): Promise<Percentiles> {
+  const { topic, payload, rate, start, messages, warmup, priority } = pace;
   const publisher = connected();
   const stamp = new Stamp(payload);
   const lateness = new Recorder();
@@ -99,7 +105,7 @@ async function publishPaced({ topic, payload, rate, start, messages, warmup }: P
     while (go && next < messages && start + next * interval <= time) {
       const intended = start + next * interval;
       stamp.write(intended, next);
-      go = publisher.publish(topic, stamp.bytes);
+      go = publisher.publish(topic, stamp.bytes, priority);
       if (next >= warmup) lateness.record(time - intended);
       published++;
       next++;
@@ -112,8 +118,8 @@ async function publishPaced({ topic, payload, rate, start, messages, warmup }: P
 
 const operations = {
   /** Resolves with the shard that it is on. */
-  async connect({ bus, url, name }: { bus: BusName; url: string; name: string }): Promise<number | null> {
-    client = await (await busOf(bus)).connect(url, name);
+  async connect(what: { speaks: ClientName; url: string; name: string }): Promise<number | null> {
+    client = await connectTo(what.speaks, what.url, what.name);
     return client.shard;
   },
 

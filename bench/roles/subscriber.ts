@@ -1,6 +1,6 @@
 /** A client that subscribes: it counts, and for latency it looks at when a message was due; or that answers requests. */
-import type { BusClient, BusName } from '../buses/bus.js';
-import { busOf } from '../buses/index.js';
+import type { BusClient, ClientName } from '../buses/bus.js';
+import { connectTo } from '../buses/index.js';
 import { now } from '../clock.js';
 import { type Percentiles, Recorder } from './latency.js';
 import { LEAST_PAYLOAD, readDue } from './payload.js';
@@ -8,6 +8,8 @@ import { serve } from './serve.js';
 
 let client: BusClient | null = null;
 let received = 0;
+/** Those of them whose time was looked at. */
+let timed = 0;
 let recordFrom = Number.POSITIVE_INFINITY;
 let recorder = new Recorder();
 
@@ -18,6 +20,7 @@ function count(): void {
 function record(payload: Uint8Array): void {
   const time = now();
   received++;
+  timed++;
   if (payload.length < LEAST_PAYLOAD) throw new Error('A payload without the time at which it was due.');
   const due = readDue(payload);
   if (due >= recordFrom) recorder.record(time - due);
@@ -30,13 +33,13 @@ function connected(): BusClient {
 
 const operations = {
   /** Resolves with the shard that it is on. */
-  async connect({ bus, url, name }: { bus: BusName; url: string; name: string }): Promise<number | null> {
-    client = await (await busOf(bus)).connect(url, name);
+  async connect(what: { speaks: ClientName; url: string; name: string }): Promise<number | null> {
+    client = await connectTo(what.speaks, what.url, what.name);
     return client.shard;
   },
 
-  async subscribe({ pattern, timed }: { pattern: string; timed: boolean }): Promise<void> {
-    if (timed) await connected().receive(pattern, record);
+  async subscribe({ pattern, timed: looks }: { pattern: string; timed: boolean }): Promise<void> {
+    if (looks) await connected().receive(pattern, record);
     else await connected().count(pattern, count);
   },
 
@@ -56,8 +59,13 @@ const operations = {
     return recorder.percentiles();
   },
 
-  mark(): { count: number; at: number } {
-    return { count: received, at: now() };
+  mark(): { count: number; timed: number; at: number } {
+    return { count: received, timed, at: now() };
+  },
+
+  /** Messages that the bus has told it were left out. */
+  missed(): number | null {
+    return connected().missed;
   },
 
   notes(): readonly string[] {

@@ -1,5 +1,6 @@
 /** Publishers as fast as they go, subscribers that have everything. */
 import { InvalidArgumentError, Option } from 'commander';
+import type { ClientName } from '../buses/bus.js';
 import { sleep } from '../clock.js';
 import { integer, integers, payloadsFlag } from '../flags.js';
 import type { Role } from '../role.js';
@@ -32,6 +33,8 @@ export interface Load {
   payload: number;
   burst: number;
   topics: number;
+  /** How they speak; payloads are text then. Default: as users of the bus do, and bytes. */
+  speak?: { publishers: ClientName; subscribers: ClientName };
 }
 
 export interface ThroughputOptions extends CommonOptions {
@@ -80,20 +83,26 @@ function cpuPerDelivery(before: Measured, after: Measured, delivered: number): n
 
 /** One run of `load`. `index` is part of the names, by which agents are placed. */
 export async function runLoad(stage: Stage, load: Load, options: CommonOptions, index: number): Promise<Run> {
-  const { payload, burst, topics } = load;
+  const { payload, burst, topics, speak } = load;
   const subscribers = await Promise.all(
     Array.from({ length: load.subscribers }, (_, number) =>
-      stage.subscriber(`subscriber-${index}-${number}`),
+      stage.subscriber(`subscriber-${index}-${number}`, speak?.subscribers),
     ),
   );
   const takers = subscribers.map(({ role }) => role);
   const pattern = topics === 1 ? TOPIC : `${TOPIC}.**`;
   await Promise.all(takers.map((taker) => taker.ask('subscribe', { pattern, timed: false })));
   const publishers = await Promise.all(
-    Array.from({ length: load.publishers }, (_, number) => stage.publisher(`publisher-${index}-${number}`)),
+    Array.from({ length: load.publishers }, (_, number) =>
+      stage.publisher(`publisher-${index}-${number}`, speak?.publishers),
+    ),
   );
   const makers = publishers.map(({ role }) => role);
-  await Promise.all(makers.map((maker) => maker.ask('flood', { topic: TOPIC, topics, payload, burst })));
+  await Promise.all(
+    makers.map((maker) =>
+      maker.ask('flood', { topic: TOPIC, topics, payload, burst, text: speak !== undefined }),
+    ),
+  );
   await sleep((options.warmup ?? WARMUP) * 1000);
   const before = await measure(stage, makers, takers);
   await sleep((options.seconds ?? SECONDS) * 1000);

@@ -216,6 +216,91 @@ describe('the bench', function () {
     if (process.platform === 'linux') assert.match(result.notes.join(), /memory is (Pss|RSS)/);
   });
 
+  it('routing: finds the one taker of each topic, whatever else is subscribed', async () => {
+    const { code, out, err } = await run([
+      'routing',
+      ...TINY,
+      ...['--subscriptions', '10,2000', '--held', '2000', '--json'],
+    ]);
+    assert.equal(code, 0, err);
+    const { results } = JSON.parse(out) as Report;
+    const lookups = ['match', 'cachedText', 'cachedId'];
+    const many = [...lookups, 'memoryPerSubscription', 'matchRatio'];
+    checkResult(results[0], 'routing', '10 exact', lookups);
+    checkResult(results[1], 'routing', '2000 exact', many);
+    checkResult(results[2], 'routing', '10 wildcard', lookups);
+    checkResult(results[3], 'routing', '2000 wildcard', many);
+    assert.equal(figure(results[1], 'matchRatio'), figure(results[1], 'match') / figure(results[0], 'match'));
+    checkResult(results[4], 'routing', '1→1 beside 2000 subscriptions', [
+      'delivered',
+      'cpuPerDelivery',
+      'acrossShards',
+      'subscribes',
+    ]);
+  });
+
+  it('priority: times critical messages alone and under a flood of background, and counts both', async () => {
+    const { code, out, err } = await run(['priority', ...TINY, '--rate', '500', '--json']);
+    assert.equal(code, 0, err);
+    const [alone, flooded] = (JSON.parse(out) as Report).results;
+    const latencies = ['p50', 'p99', 'p999', 'max', 'latenessP99'];
+    checkResult(alone, 'priority', 'without a flood', [...latencies, 'acrossShards']);
+    assert.equal(alone.account.expected, 200);
+    assert.equal(flooded.case, 'under a flood');
+    const { expected, received, lost, repeated } = flooded.account;
+    // What was shed was told: it is no loss, and with what came it makes up everything.
+    assert.equal(received + figure(flooded, 'backgroundShed'), expected);
+    assert.deepEqual({ lost, repeated }, { lost: 0, repeated: 0 });
+    assert.ok(expected > 200);
+    assert.ok(figure(flooded, 'background') > 0 && figure(flooded, 'p50') > 0);
+  });
+
+  it('http: counts answers, times each, and has every message delivered', async () => {
+    const { code, out, err } = await run([
+      'http',
+      ...TINY,
+      '--connections',
+      '3',
+      '--pipelining',
+      '2',
+      '--json',
+    ]);
+    assert.equal(code, 0, err);
+    const [result] = (JSON.parse(out) as Report).results;
+    const figures = ['requests', 'p50', 'p95', 'p99', 'p999', 'max', 'cpuPerRequest'];
+    checkResult(result, 'http', '3 connections', figures);
+    assert.ok(figure(result, 'requests') > 0 && figure(result, 'p50') > 0);
+    assert.deepEqual(result.notes, []);
+  });
+
+  it('json: has text delivered from door to door', async () => {
+    const { code, out, err } = await run(['json', ...TINY, '--json']);
+    assert.equal(code, 0, err);
+    const { results } = JSON.parse(out) as Report;
+    const cases = ['JSON→JSON', 'SDK→JSON', 'JSON→SDK'];
+    assert.equal(results.length, cases.length);
+    for (const [place, result] of results.entries()) {
+      checkResult(result, 'json', cases[place], ['delivered', 'published', 'cpuPerDelivery', 'acrossShards']);
+      assert.ok(figure(result, 'delivered') > 0);
+      assert.deepEqual(result.notes, []);
+    }
+  });
+
+  it('links: has every record arrive in order, and pings answered, over both kinds', async () => {
+    const { code, out, err } = await run(['links', ...TINY, '--batch', '1,64', '--json']);
+    assert.equal(code, 0, err);
+    const { results } = JSON.parse(out) as Report;
+    // Sockets alone where shared memory does not work.
+    assert.ok(results.length === 4 || (results.length === 2 && /probe of shared memory/.test(err)), err);
+    const figures = ['records', 'cpuSender', 'cpuReceiver', 'refusals', 'roundTripP50', 'roundTripP99'];
+    for (const result of results) {
+      checkResult(result, 'links', result.case, figures);
+      assert.ok(figure(result, 'records') > 0 && figure(result, 'roundTripP50') > 0);
+      assert.deepEqual(result.notes, []);
+    }
+    assert.deepEqual(new Set(results.slice(-2).map((result) => result.case)), new Set(['unix-socket']));
+  });
+
   // Where the system does not tell its limits, there is nothing to check beforehand.
   const itKnowsLimits = existsSync('/proc/self/limits') ? it : () => {};
   itKnowsLimits('says which limit stands in the way, and fails', async () => {
