@@ -4,9 +4,10 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, Option } from 'commander';
+import { chartsOf } from './chart.js';
 import { commonFlags } from './flags.js';
 import { describeMachine } from './machine.js';
-import { isFailure, machineLines, makeReport, resultLines } from './report.js';
+import { isFailure, machineLines, makeReport, type Report, resultLines } from './report.js';
 import { endRoles } from './role.js';
 import { type CommonOptions, type Result, type Scenario, ScenarioRefused } from './scenario.js';
 import { connections } from './scenarios/connections.js';
@@ -47,6 +48,18 @@ function checkJson(command: Command, { json }: Options): void {
   }
 }
 
+/** Writes the JSON, and the charts beside it. Returns what to tell of them. */
+function keep(report: Report, file: string): string[] {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
+  const charts = chartsOf(report).map(({ name, svg }) => {
+    const chart = `${file.replace(/\.json$/, '')}-${name}.svg`;
+    writeFileSync(chart, svg);
+    return `chart: ${chart}`;
+  });
+  return [`JSON: ${file}`, ...charts];
+}
+
 async function bench(command: Command, scenarios: readonly Scenario[]): Promise<number> {
   // Without a flag commander leaves some out.
   const { seconds = null, warmup = null, shards = null, ...rest } = command.opts<Partial<Options>>();
@@ -75,9 +88,8 @@ async function bench(command: Command, scenarios: readonly Scenario[]): Promise<
   if (given.json === true) process.stdout.write(`${JSON.stringify(report)}\n`);
   else {
     const file = given.json ?? join(ROOT, 'bench', 'out', `${machine.date.replaceAll(':', '-')}.json`);
-    mkdirSync(dirname(resolve(file)), { recursive: true });
-    writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
-    print(`\nJSON: ${file}`);
+    print('');
+    for (const line of keep(report, resolve(file))) print(line);
   }
   if (report.lost + report.repeated > 0)
     note(`bench: ${report.lost} messages were lost and ${report.repeated} repeated.`);
@@ -89,7 +101,7 @@ function commandLine(done: (code: number) => void): Command {
   const json = () =>
     new Option(
       '--json [file]',
-      'JSON to this file instead of bench/out/<date>.json; without a file to standard output, and no table',
+      'JSON to this file, charts beside it, instead of bench/out/<date>.json; without a file JSON to standard output, no table and no charts',
     );
   const program = new Command('bench')
     .description(

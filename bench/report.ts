@@ -58,6 +58,10 @@ const LABELS: Readonly<Record<string, string>> = {
   broadcastRate: 'deliveries of it',
 };
 
+export function labelOf(figure: string): string {
+  return LABELS[figure] ?? figure;
+}
+
 /** At least three significant digits, without an exponent. */
 function digits(value: number): string {
   const size = Math.abs(value);
@@ -94,7 +98,7 @@ export function formatValue(value: number | null, unit: Unit): string {
   }
 }
 
-function formatGoal(goal: Goal | null, unit: Unit, met: boolean | null): string {
+export function formatGoal(goal: Goal | null, unit: Unit, met: boolean | null): string {
   if (goal === null) return '';
   const verdict = met === null ? 'unknown' : met ? 'met' : 'NOT MET';
   return `${goal.at === 'least' ? '≥' : '≤'} ${formatValue(goal.value, unit)}  ${verdict}`;
@@ -102,7 +106,7 @@ function formatGoal(goal: Goal | null, unit: Unit, met: boolean | null): string 
 
 function rowOf({ name, unit, median, min, max, goal, met }: Figure): string[] {
   return [
-    LABELS[name] ?? name,
+    labelOf(name),
     formatValue(median, unit),
     formatValue(min, unit),
     formatValue(max, unit),

@@ -92,6 +92,9 @@ describe('the bench', function () {
     assert.match(out, /throughput 1→3\n.*payload bytes: 64/);
     assert.match(out, /messages lost: 0 of \d+/);
     assert.match(out, /NOT MET|met/);
+    const chart = join(own, 'throughput-throughput.svg');
+    assert.ok(out.includes(`chart: ${chart}\n`));
+    assert.match(readFileSync(chart, 'utf8'), /^<svg [\s\S]*1→3[\s\S]*<\/svg>\n$/);
     const { machine } = report;
     assert.equal(machine.node, process.version);
     assert.ok(machine.cores >= 1 && machine.cpu !== '' && !Number.isNaN(Date.parse(machine.date)));
