@@ -1,8 +1,8 @@
 /** A report as charts that a person can look at: an SVG for each scenario, and for each task that buses compare in. */
-import { type Bar, barPanel, CHARACTER, type Panel, WIDTH, widthOfLabels } from './panel.js';
-import { COLOURS, curvePanel, PERCENTILES } from './plot.js';
+import { type Bar, barPanel, CHARACTER, figurePanel, type Panel, WIDTH, widthOfLabels } from './panel.js';
+import { COLOURS, curvePanel, PERCENTILES, type Track, timePanel } from './plot.js';
 import { labelOf, machineLines, type Report } from './report.js';
-import type { Figure, Result } from './scenario.js';
+import type { Figure, Result, Unit } from './scenario.js';
 import { element, escapeText, moved, rect, text } from './svg.js';
 
 export interface Chart {
@@ -120,29 +120,56 @@ function curves(entries: readonly Entry[]): Panel {
   return curvePanel('latency by percentile', drawn[0].figures.values().next().value!.unit, drawn);
 }
 
+/** Series of one unit share their axes. */
+function timePanels(entries: readonly Entry[]): Panel[] {
+  const panels = new Map<Unit, { every: number; names: Set<string>; tracks: Track[] }>();
+  for (const { label, result } of entries) {
+    for (const { name, unit, every, runs } of result.series ?? []) {
+      const panel = panels.get(unit) ?? { every, names: new Set(), tracks: [] };
+      panels.set(unit, panel);
+      panel.names.add(labelOf(name));
+      panel.tracks.push({
+        label: entries.length > 1 ? `${label} · ${labelOf(name)}` : labelOf(name),
+        colour: panel.tracks.length % COLOURS,
+        runs,
+      });
+    }
+  }
+  return [...panels].map(([unit, { every, names, tracks }]) =>
+    timePanel([...names].join(', '), unit, every, tracks),
+  );
+}
+
 function panelsOf(entries: readonly Entry[], comparesBuses: boolean): Panel[] {
   const labelWidth = widthOfLabels(entries.map(({ label }) => label));
   // Buses are compared bar by bar; the cases of a scenario are curves that belong together.
   const isCurve = ({ figures }: Result): boolean =>
     !comparesBuses && figures.filter(({ name, unit }) => name in PERCENTILES && unit !== 'ratio').length > 2;
   const curved = entries.filter(({ result }) => isCurve(result));
-  const bars = [...figuresOf(entries).values()]
+  const figures = [...figuresOf(entries).values()]
     .map((all) => all.filter(({ result, figure }) => !(isCurve(result) && figure.name in PERCENTILES)))
-    .filter((all) => all.length > 0)
-    .map((all) => {
-      const { name, unit } = all[0].figure;
-      const title = unit === 'ratio' ? `${labelOf(name)}: so many times as good` : labelOf(name);
-      const drawn = all.map(({ label, result, figure }): Bar => {
-        return { label, figure, colour: result.bus === 'flowbus' ? 'fill0' : 'other' };
-      });
-      return barPanel(title, drawn, labelWidth);
+    .filter((all) => all.length > 0);
+  const above = [...timePanels(entries), ...(curved.length === 0 ? [] : [curves(curved)])];
+  if (entries.length === 1) {
+    const rows = figures.map(
+      ([{ figure }]): Bar => ({ label: labelOf(figure.name), figure, colour: 'fill0' }),
+    );
+    return [...above, figurePanel(rows, widthOfLabels(rows.map(({ label }) => label)))];
+  }
+  const bars = figures.map((all) => {
+    const { name, unit } = all[0].figure;
+    const title = unit === 'ratio' ? `${labelOf(name)}: so many times as good` : labelOf(name);
+    const drawn = all.map(({ label, result, figure }): Bar => {
+      return { label, figure, colour: result.bus === 'flowbus' ? 'fill0' : 'other' };
     });
-  return curved.length === 0 ? bars : [curves(curved), ...bars];
+    return barPanel(title, drawn, labelWidth);
+  });
+  return [...above, ...bars];
 }
 
 /** Parts on as few lines as they fit on. */
 function wrapped(parts: readonly string[]): string[] {
-  const most = WIDTH / (CHARACTER * 0.9);
+  const most = WIDTH / (CHARACTER * 0.82);
   const lines: string[] = [];
   for (const part of parts) {
     const last = lines.at(-1);

@@ -14,10 +14,11 @@ import { connections } from './scenarios/connections.js';
 import { latency } from './scenarios/latency.js';
 import { peers } from './scenarios/peers.js';
 import { request } from './scenarios/request.js';
+import { soak } from './scenarios/soak.js';
 import { throughput } from './scenarios/throughput.js';
 
 /** In the order in which they are run. */
-const SCENARIOS: readonly Scenario[] = [throughput, latency, request, connections, peers];
+const SCENARIOS: readonly Scenario[] = [throughput, latency, request, connections, soak, peers];
 
 /** dist/bench/main.js → the checkout. */
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
@@ -132,7 +133,9 @@ function commandLine(done: (code: number) => void): Command {
       .action(async (_options: unknown, self: Command) => {
         done(await bench(self, [scenario]));
       });
-    for (const flag of [...scenario.flags, ...commonFlags(), json()]) command.addOption(flag);
+    const own = new Set(scenario.flags.map(({ long }) => long));
+    const common = commonFlags().filter(({ long }) => !own.has(long));
+    for (const flag of [...scenario.flags, ...common, json()]) command.addOption(flag);
   }
   return program;
 }

@@ -1,4 +1,4 @@
-/** Panels with two axes: latency over percentiles. */
+/** Panels with two axes: latency over percentiles, anything over time. */
 import { FOOT, HEAD, type Panel, spread, WIDTH } from './panel.js';
 import { formatGoal, formatValue } from './report.js';
 import type { Figure, Goal, Unit } from './scenario.js';
@@ -15,6 +15,16 @@ function logTicks(low: number, high: number): number[] {
   const first = all.findLastIndex((tick) => tick <= low);
   const last = all.findIndex((tick) => tick >= high);
   return all.slice(first, last + 1);
+}
+
+/** Ticks in steps of 1, 2 or 5 times a power of ten, some four of them, around all from `low` to `high`. */
+function linearTicks(low: number, high: number): number[] {
+  const rough = (high - low) / 4;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((one) => one >= rough)!;
+  const first = Math.floor(low / step);
+  const count = Math.ceil(high / step) - first;
+  return Array.from({ length: count + 1 }, (_, index) => (first + index) * step);
 }
 
 /** A scale, and where it is drawn: `at` gives pixels from the top of the plot. */
@@ -159,5 +169,100 @@ export function curvePanel(title: string, unit: Unit, curves: readonly Curve[]):
   return {
     height: HEAD + PLOT_HEIGHT + 34 + curves.length * CURVE_ROW + FOOT,
     body: text(0, 14, 'title', title) + moved(0, HEAD, plot, ...axis, ...rows),
+  };
+}
+
+/** What is seen of a linear scale is at least this part of the greatest value, so that noise does not look like a change. */
+const LEAST_SPAN = 0.3;
+
+/** From zero, but for memory that is far from it: its changes are what is looked for. */
+function linearScale(low: number, high: number, unit: Unit): Scale {
+  const span = Math.max(high - low, high * LEAST_SPAN);
+  const bottom = unit === 'bytes' && low > span ? (low + high - span) / 2 : 0;
+  // Steps of 1, 2 and 5 are even ones in the size in which bytes are written.
+  const size = unit !== 'bytes' ? 1 : high >= 1024 ** 2 ? 1024 ** 2 : 1024;
+  const ticks = linearTicks(bottom / size, Math.max(high, bottom + span) / size);
+  const [first, last] = [ticks[0] * size, ticks[ticks.length - 1] * size];
+  return {
+    ticks: ticks.map((tick) => tick * size),
+    at: (value) => PLOT_HEIGHT * (1 - (value - first) / (last - first)),
+  };
+}
+
+export interface Track {
+  label: string;
+  /** Number of its colour. */
+  colour: number;
+  /** Of each run, one after the other, `every` seconds apart. */
+  runs: readonly (readonly (number | null)[])[];
+}
+
+/** Where values are missing a line is broken. */
+function segments(values: readonly (number | null)[]): [number, number][][] {
+  const all: [number, number][][] = [];
+  let last: [number, number][] | null = null;
+  for (const [index, value] of values.entries()) {
+    if (value === null) last = null;
+    else if (last === null) {
+      // Twice, so that one by itself is seen.
+      last = [
+        [index, value],
+        [index, value],
+      ];
+      all.push(last);
+    } else last.push([index, value]);
+  }
+  return all;
+}
+
+const TICK_HEIGHT = PLOT_HEIGHT + 20;
+const MINUTE = 60;
+
+function timeAxis(seconds: number, at: (seconds: number) => number): string {
+  const [size, unit] = seconds > 5 * MINUTE ? [MINUTE, 'min'] : [1, 's'];
+  return linearTicks(0, seconds / size)
+    .filter((tick) => tick * size <= seconds)
+    .map((tick) =>
+      text(at(tick * size), TICK_HEIGHT, 'small middle', `${Math.round(tick * 10) / 10} ${unit}`),
+    )
+    .join('');
+}
+
+/** What was measured again and again. Times on a logarithmic scale, all else on a linear one. */
+export function timePanel(title: string, unit: Unit, every: number, tracks: readonly Track[]): Panel {
+  const runs = tracks.flatMap((track) => track.runs);
+  const values = runs.flat().filter((value) => value !== null);
+  const seconds = Math.max(1, ...runs.map((run) => run.length)) * every;
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  if (high === 0) return { height: HEAD + 4, body: text(0, 14, 'title', `${title}: none`) };
+  const isTime = unit === 'ns' || unit === 'us' || unit === 'ms';
+  const x = (time: number) => PLOT_LEFT + (time / seconds) * (PLOT_RIGHT - PLOT_LEFT);
+  let plot = '';
+  if (values.length > 0) {
+    const scale = isTime
+      ? logScale(Math.max(LEAST, low), Math.max(LEAST, high))
+      : linearScale(low, high, unit);
+    const y = (value: number) => scale.at(isTime ? Math.max(LEAST, value) : value);
+    const lines = tracks.flatMap(({ runs: all, colour }) =>
+      all.flatMap(segments).map((segment) =>
+        path(
+          segment.map(([index, value]) => [x((index + 1) * every), y(value)] as const),
+          `curve stroke${colour}`,
+        ),
+      ),
+    );
+    plot = grid(scale, unit, PLOT_RIGHT) + lines.join('');
+  }
+  const legend = tracks.map(({ label, colour }, index) => {
+    const left = PLOT_LEFT + (index * (PLOT_RIGHT - PLOT_LEFT)) / tracks.length;
+    return (
+      rect(left, TICK_HEIGHT + 13, 10, 10, `fill${colour}`) +
+      text(left + 16, TICK_HEIGHT + 22, 'label', label)
+    );
+  });
+  const shown = tracks.length > 1 ? legend : [];
+  return {
+    height: HEAD + TICK_HEIGHT + (shown.length > 0 ? 26 : 0) + FOOT,
+    body: text(0, 14, 'title', title) + moved(0, HEAD, plot, timeAxis(seconds, x), ...shown),
   };
 }

@@ -56,6 +56,16 @@ const LABELS: Readonly<Record<string, string>> = {
   cpuPerConnect: 'broker CPU per connect',
   broadcast: 'one message to all',
   broadcastRate: 'deliveries of it',
+  memory: 'broker memory',
+  memoryStart: 'broker memory at the start',
+  memoryEnd: 'broker memory at the end',
+  memoryGrowth: 'growth of broker memory',
+  p99First: 'latency P99, first third',
+  p99Last: 'latency P99, last third',
+  cpu: 'broker CPU',
+  missing: 'messages not there a second later',
+  visitP50: 'visit of an agent, P50',
+  visitP99: 'visit of an agent, P99',
 };
 
 export function labelOf(figure: string): string {
@@ -95,6 +105,10 @@ export function formatValue(value: number | null, unit: Unit): string {
       return `${digits(value)} ms`;
     case 'bytes':
       return bytes(value);
+    case 'bytes per minute':
+      return `${bytes(value)}/min`;
+    case 'cores':
+      return `${digits(value)} cores`;
   }
 }
 

@@ -3,7 +3,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { type Answer, type Operations, READY } from './roles/serve.js';
 
-export type RoleName = 'broker' | 'publisher' | 'subscriber' | 'swarm';
+export type RoleName = 'broker' | 'publisher' | 'subscriber' | 'swarm' | 'visitors';
 
 /** How long an answer may take unless the question says so (ms): the machine is busy while it measures. */
 const PATIENCE = 30_000;

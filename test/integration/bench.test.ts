@@ -193,6 +193,31 @@ describe('the bench', function () {
     assert.ok(percentiles[0] > 0);
   });
 
+  it('soak: samples each second while agents come and go', async () => {
+    const { code, out, err } = await run([
+      'soak',
+      ...['--seconds', '3', '--warmup', '0.5', '--shards', '2', '--rate', '1000', '--visits', '10', '--json'],
+    ]);
+    assert.equal(code, 0, err);
+    const [result] = (JSON.parse(out) as Report).results;
+    checkResult(result, 'soak', '', [
+      'memoryStart',
+      'memoryEnd',
+      'memoryGrowth',
+      'p99First',
+      'p99Last',
+      'cpu',
+      'visitP50',
+      'visitP99',
+    ]);
+    // 3.5 s of messages, and of visits.
+    assert.equal(result.account.expected, 3500 + 35);
+    const series = Object.fromEntries(result.series!.map(({ name, runs }) => [name, runs[0]]));
+    assert.deepEqual(Object.keys(series), ['memory', 'cpu', 'p50', 'p99', 'missing']);
+    for (const values of Object.values(series)) assert.equal(values.length, 3);
+    for (const value of [...series.p50, ...series.p99]) assert.ok(value !== null && value > 0);
+  });
+
   it('connections: connects all, weighs them, and reaches each', async () => {
     const { code, out, err } = await run([
       'connections',

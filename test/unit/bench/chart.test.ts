@@ -149,6 +149,23 @@ describe('the charts', () => {
     assert.match(svg, /flowbus · shards: 2 · runs: 1</);
   });
 
+  it('show over time what was measured again and again', () => {
+    const series = [
+      { name: 'memory', unit: 'bytes' as const, every: 1, runs: [[100e6, null, 101e6, 102e6], []] },
+      { name: 'p50', unit: 'us' as const, every: 1, runs: [[0, 5, 10, 20], []] },
+      { name: 'p99', unit: 'us' as const, every: 1, runs: [[50, 60, 9000, 70], [1]] },
+      { name: 'missing', unit: 'count' as const, every: 1, runs: [[0, 0], [0]] },
+    ];
+    const [{ svg }] = chartsFor([result('soak', '', [figure('memoryEnd', 'bytes', [102e6])], { series })]);
+    assertWellFormed(svg);
+    assert.doesNotMatch(svg, /NaN|Infinity|undefined|null/);
+    for (const words of ['latency P50, latency P99<', 'messages not there a second later: none', '4 s<'])
+      assert.ok(svg.includes(words), words);
+    // Memory is broken where it is unknown; each percentile has its runs.
+    assert.equal(svg.match(/class="curve stroke0"/g)?.length, 2 + 1);
+    assert.equal(svg.match(/class="curve stroke1"/g)?.length, 2);
+  });
+
   it('are drawn also when nothing is known', () => {
     const unknown = ['p50', 'p95', 'p99', 'p999', 'max'].map((name) => figure(name, 'us', [null]));
     const [{ svg }] = chartsFor([result('latency', '1/s', unknown)]);
