@@ -53,6 +53,19 @@ export function commonFlags(): Option[] {
   ];
 }
 
+/** Of the gate, which is no scenario. */
+export function gateFlags(): Option[] {
+  const forBoth = commonFlags().filter(({ long }) => ['--seconds', '--warmup', '--shards'].includes(long!));
+  return [
+    new Option('--base <commit>', 'what the working tree is compared with').makeOptionMandatory(),
+    new Option('--tolerance <percent>', 'by which a figure may be worse')
+      .argParser(integer(0, 1000))
+      .default(10),
+    new Option('--pairs <n>', 'runs of both, in turn').argParser(integer(1, 100)).default(4),
+    ...forBoth,
+  ];
+}
+
 export function payloadFlag(): Option {
   return new Option('--payload <bytes>', 'size of the messages')
     .argParser(integer(LEAST_PAYLOAD, MAX_PAYLOAD))

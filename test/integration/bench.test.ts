@@ -263,11 +263,21 @@ describe('the bench', function () {
       [['latency', '--payload', '1'], /It must be a whole number from 12/],
       [['throughput', '--cases', '1'], /a list of publishers:subscribers/],
       [['peers', '--buses', 'smoke'], /a list of flowbus, nats/],
+      [['soak', '--minutes', '0'], /It must be minutes, more than 0/],
+      [['gate'], /'--base <commit>' not specified/],
+      [['gate', '--base', 'HEAD', '--tolerance', '-1'], /It must be a whole number from 0/],
     ] as const) {
       const { code, err } = await run(args);
       assert.equal(code, 2, err);
       assert.match(err, message);
     }
+  });
+
+  it('gate: refuses a commit that it does not know with exit code 2 and one line', async () => {
+    const { code, out, err } = await run(['gate', '--base', 'no-such-commit']);
+    assert.equal(code, 2);
+    assert.equal(out, '');
+    assert.equal(err, 'error: there is no commit "no-such-commit" here\n');
   });
 
   it('leaves nothing behind when it is interrupted', async () => {
