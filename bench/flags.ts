@@ -3,6 +3,8 @@ import { InvalidArgumentError, Option } from 'commander';
 import { LEAST_PAYLOAD } from './roles/payload.js';
 
 const MAX_PAYLOAD = 60_000;
+/** A day. */
+const MAX_MINUTES = 1440;
 
 export function integer(least: number, most: number): (text: string) => number {
   return (text) => {
@@ -24,12 +26,22 @@ function seconds(least: number): (text: string) => number {
   };
 }
 
-/** What each scenario takes. */
+export function minutes(text: string): number {
+  const value = /^\d{1,5}(\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN;
+  if (value > 0 && value <= MAX_MINUTES) return value;
+  throw new InvalidArgumentError(`It must be minutes, more than 0 and at most ${MAX_MINUTES}.`);
+}
+
+export function runsFlag(): Option {
+  return new Option('--runs <n>', 'runs of each case, each with processes of its own')
+    .argParser(integer(1, 1000))
+    .default(5);
+}
+
+/** What each scenario takes. One that has a flag of the same name has its own. */
 export function commonFlags(): Option[] {
   return [
-    new Option('--runs <n>', 'runs of each case, each with processes of its own')
-      .argParser(integer(1, 1000))
-      .default(5),
+    runsFlag(),
     new Option('--seconds <s>', "measured time of one run (default: the scenario's own)").argParser(
       seconds(0.05),
     ),
@@ -38,6 +50,19 @@ export function commonFlags(): Option[] {
     new Option('--links <kind>', 'between shards')
       .choices(['auto', 'shared-memory', 'unix-socket'])
       .default('auto'),
+  ];
+}
+
+/** Of the gate, which is no scenario. */
+export function gateFlags(): Option[] {
+  const forBoth = commonFlags().filter(({ long }) => ['--seconds', '--warmup', '--shards'].includes(long!));
+  return [
+    new Option('--base <commit>', 'what the working tree is compared with').makeOptionMandatory(),
+    new Option('--tolerance <percent>', 'by which a figure may be worse')
+      .argParser(integer(0, 1000))
+      .default(10),
+    new Option('--pairs <n>', 'runs of both, in turn').argParser(integer(1, 100)).default(4),
+    ...forBoth,
   ];
 }
 

@@ -4,9 +4,12 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, Option } from 'commander';
-import { commonFlags } from './flags.js';
+import { chartsOf } from './chart.js';
+import { verdictLines } from './comparison.js';
+import { commonFlags, gateFlags } from './flags.js';
+import { type GateOptions, runGate } from './gate.js';
 import { describeMachine } from './machine.js';
-import { isFailure, machineLines, makeReport, resultLines } from './report.js';
+import { isFailure, machineLines, makeReport, type Report, resultLines } from './report.js';
 import { endRoles } from './role.js';
 import { type CommonOptions, type Result, type Scenario, ScenarioRefused } from './scenario.js';
 import { connections } from './scenarios/connections.js';
@@ -18,7 +21,9 @@ import { peers } from './scenarios/peers.js';
 import { priority } from './scenarios/priority.js';
 import { request } from './scenarios/request.js';
 import { routing } from './scenarios/routing.js';
+import { soak } from './scenarios/soak.js';
 import { throughput } from './scenarios/throughput.js';
+import { commitOf } from './worktree.js';
 
 /** In the order in which they are run. */
 const SCENARIOS: readonly Scenario[] = [
@@ -31,13 +36,14 @@ const SCENARIOS: readonly Scenario[] = [
   http,
   json,
   links,
+  soak,
   peers,
 ];
 
 /** dist/bench/main.js → the checkout. */
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 
-const Exit = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
+const Exit = { ok: 0, failed: 1, usage: 2, slower: 3, interrupted: 130 } as const;
 
 interface Options extends CommonOptions {
   json?: string | true;
@@ -48,9 +54,10 @@ Examples:
   npm run bench
   npm run bench -- latency --rate 50000 --seconds 10
   npm run bench -- connections --agents 2000 --json=connections.json
+  npm run bench -- gate --base main
 
 Exit codes: 0 no message was lost · 1 messages were lost, or a scenario could not be run · 2 wrong arguments ·
-130 interrupted. A goal that is missed is printed, and is no failure.`;
+3 the gate found a figure worse · 130 interrupted. A goal that is missed is printed, and is no failure.`;
 
 function note(line: string): void {
   process.stderr.write(`${line}\n`);
@@ -61,6 +68,18 @@ function checkJson(command: Command, { json }: Options): void {
   if (SCENARIOS.some(({ name }) => name === json)) {
     command.error(`error: "${json}" behind --json is a file: put the scenario first, or write --json=file`);
   }
+}
+
+/** Writes the JSON, and the charts beside it. Returns what to tell of them. */
+function keep(report: Report, file: string): string[] {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
+  const charts = chartsOf(report).map(({ name, svg }) => {
+    const chart = `${file.replace(/\.json$/, '')}-${name}.svg`;
+    writeFileSync(chart, svg);
+    return `chart: ${chart}`;
+  });
+  return [`JSON: ${file}`, ...charts];
 }
 
 async function bench(command: Command, scenarios: readonly Scenario[]): Promise<number> {
@@ -91,21 +110,34 @@ async function bench(command: Command, scenarios: readonly Scenario[]): Promise<
   if (given.json === true) process.stdout.write(`${JSON.stringify(report)}\n`);
   else {
     const file = given.json ?? join(ROOT, 'bench', 'out', `${machine.date.replaceAll(':', '-')}.json`);
-    mkdirSync(dirname(resolve(file)), { recursive: true });
-    writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
-    print(`\nJSON: ${file}`);
+    print('');
+    for (const line of keep(report, resolve(file))) print(line);
   }
   if (report.lost + report.repeated > 0)
     note(`bench: ${report.lost} messages were lost and ${report.repeated} repeated.`);
   return isFailure(report) ? Exit.failed : Exit.ok;
 }
 
-/** `done` takes the exit code. */
-function commandLine(done: (code: number) => void): Command {
+async function gate(command: Command, signal: AbortSignal): Promise<number> {
+  const { base, seconds = null, warmup = null, shards = null, ...rest } = command.opts();
+  const commit = await commitOf(ROOT, base);
+  if (commit === null) command.error(`error: there is no commit "${base}" here`);
+  const options = { ...rest, seconds, warmup, shards } as GateOptions;
+  const verdict = await runGate(ROOT, commit, options, signal, note);
+  for (const line of verdictLines(verdict)) process.stdout.write(`${line}\n`);
+  if (verdict.comparisons.length === 0) {
+    note('bench: nothing could be compared.');
+    return Exit.failed;
+  }
+  return verdict.comparisons.some(({ worse }) => worse) ? Exit.slower : Exit.ok;
+}
+
+/** `done` takes the exit code; `interrupted` is aborted when somebody wants it to end. */
+function commandLine(done: (code: number) => void, interrupted: AbortSignal): Command {
   const json = () =>
     new Option(
       '--json [file]',
-      'JSON to this file instead of bench/out/<date>.json; without a file to standard output, and no table',
+      'JSON to this file, charts beside it, instead of bench/out/<date>.json; without a file JSON to standard output, no table and no charts',
     );
   const program = new Command('bench')
     .description(
@@ -136,15 +168,25 @@ function commandLine(done: (code: number) => void): Command {
       .action(async (_options: unknown, self: Command) => {
         done(await bench(self, [scenario]));
       });
-    for (const flag of [...scenario.flags, ...commonFlags(), json()]) command.addOption(flag);
+    const own = new Set(scenario.flags.map(({ long }) => long));
+    const common = commonFlags().filter(({ long }) => !own.has(long));
+    for (const flag of [...scenario.flags, ...common, json()]) command.addOption(flag);
   }
+  const gateCommand = program
+    .command('gate')
+    .description('compare the working tree with a commit, by runs of both in turn')
+    .exitOverride()
+    .action(async (_options: unknown, self: Command) => {
+      done(await gate(self, interrupted));
+    });
+  for (const flag of gateFlags()) gateCommand.addOption(flag);
   return program;
 }
 
 async function main(): Promise<number> {
-  let interrupted = false;
+  const interruption = new AbortController();
   const onSignal = (): void => {
-    interrupted = true;
+    interruption.abort();
     // What is being asked rejects with it, and the scenario ends.
     void endRoles();
   };
@@ -154,10 +196,10 @@ async function main(): Promise<number> {
     let code: number = Exit.ok;
     await commandLine((given) => {
       code = given;
-    }).parseAsync();
+    }, interruption.signal).parseAsync();
     return code;
   } catch (error) {
-    if (interrupted) return Exit.interrupted;
+    if (interruption.signal.aborted) return Exit.interrupted;
     if (error instanceof CommanderError) return error.exitCode === 0 ? Exit.ok : Exit.usage;
     note(`bench: ${error instanceof Error ? error.message : String(error)}`);
     return Exit.failed;

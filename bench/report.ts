@@ -71,7 +71,21 @@ const LABELS: Readonly<Record<string, string>> = {
   refusals: 'times the path was full',
   roundTripP50: 'ping and answer, P50',
   roundTripP99: 'ping and answer, P99',
+  memory: 'broker memory',
+  memoryStart: 'broker memory at the start',
+  memoryEnd: 'broker memory at the end',
+  memoryGrowth: 'growth of broker memory',
+  p99First: 'latency P99, first third',
+  p99Last: 'latency P99, last third',
+  cpu: 'broker CPU',
+  missing: 'messages not there a second later',
+  visitP50: 'visit of an agent, P50',
+  visitP99: 'visit of an agent, P99',
 };
+
+export function labelOf(figure: string): string {
+  return LABELS[figure] ?? figure;
+}
 
 /** At least three significant digits, without an exponent. */
 function digits(value: number): string {
@@ -106,10 +120,14 @@ export function formatValue(value: number | null, unit: Unit): string {
       return `${digits(value)} ms`;
     case 'bytes':
       return bytes(value);
+    case 'bytes per minute':
+      return `${bytes(value)}/min`;
+    case 'cores':
+      return `${digits(value)} cores`;
   }
 }
 
-function formatGoal(goal: Goal | null, unit: Unit, met: boolean | null): string {
+export function formatGoal(goal: Goal | null, unit: Unit, met: boolean | null): string {
   if (goal === null) return '';
   const verdict = met === null ? 'unknown' : met ? 'met' : 'NOT MET';
   return `${goal.at === 'least' ? '≥' : '≤'} ${formatValue(goal.value, unit)}  ${verdict}`;
@@ -117,7 +135,7 @@ function formatGoal(goal: Goal | null, unit: Unit, met: boolean | null): string 
 
 function rowOf({ name, unit, median, min, max, goal, met }: Figure): string[] {
   return [
-    LABELS[name] ?? name,
+    labelOf(name),
     formatValue(median, unit),
     formatValue(min, unit),
     formatValue(max, unit),

@@ -11,7 +11,8 @@ export type RoleName =
   | 'router'
   | 'holder'
   | 'http-publisher'
-  | 'link-worker';
+  | 'link-worker'
+  | 'visitors';
 
 /** How long an answer may take unless the question says so (ms): the machine is busy while it measures. */
 const PATIENCE = 30_000;

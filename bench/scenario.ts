@@ -11,7 +11,16 @@ export interface CommonOptions extends StartOptions {
   warmup: number | null;
 }
 
-export type Unit = 'count' | 'ratio' | 'per second' | 'ns' | 'us' | 'ms' | 'bytes';
+export type Unit =
+  | 'count'
+  | 'ratio'
+  | 'per second'
+  | 'ns'
+  | 'us'
+  | 'ms'
+  | 'bytes'
+  | 'bytes per minute'
+  | 'cores';
 
 export interface Goal {
   value: number;
@@ -32,6 +41,16 @@ export interface Figure {
   met: boolean | null;
 }
 
+/** One quantity over the time of a run. */
+export interface Series {
+  name: string;
+  unit: Unit;
+  /** Seconds from one value to the next. */
+  every: number;
+  /** The values of each run; null where this machine cannot tell, or there was nothing to measure. */
+  runs: (number | null)[][];
+}
+
 /** How many messages should have come, over all runs, and what became of them. */
 export interface Account {
   expected: number;
@@ -48,6 +67,8 @@ export interface Result {
   /** What the figures depend on, in the order in which people read it. */
   conditions: Record<string, string | number>;
   figures: Figure[];
+  /** Of a scenario that looks at how things change. */
+  series?: Series[];
   account: Account;
   /** Whatever else a reader should know: how something was measured, events that should not have been. */
   notes: string[];
@@ -56,6 +77,8 @@ export interface Result {
 /** What a run brings home: a value for each figure of its scenario, by name. */
 export interface Run {
   values: Record<string, number | null>;
+  /** A value for each second, for each series of its scenario. */
+  series?: Record<string, (number | null)[]>;
   account: Account;
   notes: string[];
 }
@@ -128,10 +151,11 @@ export interface Case {
   case: string;
   conditions: Record<string, string | number>;
   figures: readonly FigureShape[];
+  series?: readonly FigureShape[];
 }
 
 /** What the runs of one case come to. */
-export function resultOf(what: Case, runs: readonly Run[]): Result {
+export function resultOf({ series, ...what }: Case, runs: readonly Run[]): Result {
   const account: Account = { expected: 0, received: 0, lost: 0, repeated: 0 };
   for (const one of runs) {
     account.expected += one.account.expected;
@@ -142,6 +166,16 @@ export function resultOf(what: Case, runs: readonly Run[]): Result {
   return {
     ...what,
     figures: what.figures.map((shape) => figureOf(shape, runs)),
+    ...(series === undefined
+      ? {}
+      : {
+          series: series.map(({ name, unit }) => ({
+            name,
+            unit,
+            every: 1,
+            runs: runs.map((one) => one.series?.[name] ?? []),
+          })),
+        }),
     account,
     notes: [...new Set(runs.flatMap((one) => one.notes))],
   };

@@ -5,6 +5,11 @@ const NANOSECONDS = 1e6;
 const SHORTEST = 1000;
 const LONGEST = 600e9;
 
+/** Length of an interval (ms). */
+const INTERVAL = 1000;
+/** Sums of times differ by less than this (ms): what is due when an interval begins belongs to it. */
+const ROUNDING = 0.0005;
+
 /** Microseconds. */
 export interface Percentiles {
   count: number;
@@ -15,6 +20,40 @@ export interface Percentiles {
   max: number;
   /** Mean difference between one and the next, in the order in which they were recorded. */
   jitter: number;
+}
+
+/** Recorders for the intervals of a second in which messages were due. Bounded by who takes them. */
+export class Intervals {
+  readonly #from: number;
+  readonly #recorders: Map<number, Recorder>;
+  #taken: number;
+
+  /** `from`: when the first begins (ms). */
+  constructor(from: number) {
+    this.#from = from;
+    this.#recorders = new Map();
+    this.#taken = -1;
+  }
+
+  record(due: number, milliseconds: number): void {
+    const number = Math.floor((due - this.#from + ROUNDING) / INTERVAL);
+    // What comes when its interval was taken is missing there; what was due before the first is warm-up.
+    if (number <= this.#taken) return;
+    let recorder = this.#recorders.get(number);
+    if (recorder === undefined) {
+      recorder = new Recorder();
+      this.#recorders.set(number, recorder);
+    }
+    recorder.record(milliseconds);
+  }
+
+  /** In order. */
+  take(number: number): Percentiles {
+    const recorder = this.#recorders.get(number) ?? new Recorder();
+    this.#recorders.delete(number);
+    this.#taken = number;
+    return recorder.percentiles();
+  }
 }
 
 export class Recorder {

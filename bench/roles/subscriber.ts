@@ -2,7 +2,7 @@
 import type { BusClient, ClientName } from '../buses/bus.js';
 import { connectTo } from '../buses/index.js';
 import { now } from '../clock.js';
-import { type Percentiles, Recorder } from './latency.js';
+import { Intervals, type Percentiles, Recorder } from './latency.js';
 import { LEAST_PAYLOAD, readDue } from './payload.js';
 import { serve } from './serve.js';
 
@@ -12,6 +12,7 @@ let received = 0;
 let timed = 0;
 let recordFrom = Number.POSITIVE_INFINITY;
 let recorder = new Recorder();
+let intervals: Intervals | null = null;
 
 function count(): void {
   received++;
@@ -24,6 +25,7 @@ function record(payload: Uint8Array): void {
   if (payload.length < LEAST_PAYLOAD) throw new Error('A payload without the time at which it was due.');
   const due = readDue(payload);
   if (due >= recordFrom) recorder.record(time - due);
+  intervals?.record(due, time - due);
 }
 
 function connected(): BusClient {
@@ -53,6 +55,17 @@ const operations = {
   recordFrom(time: number): void {
     recorder = new Recorder();
     recordFrom = time;
+  },
+
+  /** The same, but for each second from this time on. */
+  recordIntervals(time: number): void {
+    intervals = new Intervals(time);
+  },
+
+  /** What was due in the second of this number; they are asked for in order, each once. */
+  interval(number: number): Percentiles {
+    if (intervals === null) throw new Error('it does not record intervals');
+    return intervals.take(number);
   },
 
   latencies(): Percentiles {

@@ -92,6 +92,9 @@ describe('the bench', function () {
     assert.match(out, /throughput 1→3\n.*payload bytes: 64/);
     assert.match(out, /messages lost: 0 of \d+/);
     assert.match(out, /NOT MET|met/);
+    const chart = join(own, 'throughput-throughput.svg');
+    assert.ok(out.includes(`chart: ${chart}\n`));
+    assert.match(readFileSync(chart, 'utf8'), /^<svg [\s\S]*1→3[\s\S]*<\/svg>\n$/);
     const { machine } = report;
     assert.equal(machine.node, process.version);
     assert.ok(machine.cores >= 1 && machine.cpu !== '' && !Number.isNaN(Date.parse(machine.date)));
@@ -188,6 +191,31 @@ describe('the bench', function () {
       percentiles,
     );
     assert.ok(percentiles[0] > 0);
+  });
+
+  it('soak: samples each second while agents come and go', async () => {
+    const { code, out, err } = await run([
+      'soak',
+      ...['--seconds', '3', '--warmup', '0.5', '--shards', '2', '--rate', '1000', '--visits', '10', '--json'],
+    ]);
+    assert.equal(code, 0, err);
+    const [result] = (JSON.parse(out) as Report).results;
+    checkResult(result, 'soak', '', [
+      'memoryStart',
+      'memoryEnd',
+      'memoryGrowth',
+      'p99First',
+      'p99Last',
+      'cpu',
+      'visitP50',
+      'visitP99',
+    ]);
+    // 3.5 s of messages, and of visits.
+    assert.equal(result.account.expected, 3500 + 35);
+    const series = Object.fromEntries(result.series!.map(({ name, runs }) => [name, runs[0]]));
+    assert.deepEqual(Object.keys(series), ['memory', 'cpu', 'p50', 'p99', 'missing']);
+    for (const values of Object.values(series)) assert.equal(values.length, 3);
+    for (const value of [...series.p50, ...series.p99]) assert.ok(value !== null && value > 0);
   });
 
   it('connections: connects all, weighs them, and reaches each', async () => {
@@ -320,11 +348,21 @@ describe('the bench', function () {
       [['latency', '--payload', '1'], /It must be a whole number from 12/],
       [['throughput', '--cases', '1'], /a list of publishers:subscribers/],
       [['peers', '--buses', 'smoke'], /a list of flowbus, nats/],
+      [['soak', '--minutes', '0'], /It must be minutes, more than 0/],
+      [['gate'], /'--base <commit>' not specified/],
+      [['gate', '--base', 'HEAD', '--tolerance', '-1'], /It must be a whole number from 0/],
     ] as const) {
       const { code, err } = await run(args);
       assert.equal(code, 2, err);
       assert.match(err, message);
     }
+  });
+
+  it('gate: refuses a commit that it does not know with exit code 2 and one line', async () => {
+    const { code, out, err } = await run(['gate', '--base', 'no-such-commit']);
+    assert.equal(code, 2);
+    assert.equal(out, '');
+    assert.equal(err, 'error: there is no commit "no-such-commit" here\n');
   });
 
   it('leaves nothing behind when it is interrupted', async () => {
