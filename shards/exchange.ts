@@ -27,7 +27,7 @@ import {
 import type { ExchangeSettings, ExchangeView } from './exchange-view.js';
 import type { Peer } from './peer.js';
 import { Route, type Taker } from './route.js';
-import { type SenderId, SenderIds, workerOfSender } from './sender-ids.js';
+import { MAX_SENDER, type SenderId, SenderIds, workerOfSender } from './sender-ids.js';
 import { Session } from './session.js';
 import { type TopicId, TopicIds } from './topic-ids.js';
 
@@ -74,6 +74,7 @@ export class Exchange implements ExchangeView<Session, Peer> {
   #routeMark: number;
   #scheduled: boolean;
   readonly #turn: () => void;
+  readonly #reply: Route;
 
   constructor(settings: ExchangeSettings, port: ExchangePort, telemetry: TelemetryBlock) {
     this.settings = settings;
@@ -101,6 +102,7 @@ export class Exchange implements ExchangeView<Session, Peer> {
     this.backlogBytes = 0;
     this.now = 0;
     this.#found = [];
+    this.#reply = new Route([], []);
     this.#routeMark = 0;
     this.#scheduled = false;
     this.#turn = () => this.endTurn();
@@ -171,10 +173,10 @@ export class Exchange implements ExchangeView<Session, Peer> {
     return found;
   }
 
-  /** The routing decision: everybody who takes messages of `topic`, once each. */
+  /** The routing decision: everybody who takes messages of `topic`, once each. That of a reply holds until the next one. */
   route(topic: string): Route {
     if (topic.startsWith(AGENT_PREFIX)) return routeTo(this.#port.locate(topic.slice(AGENT_PREFIX.length)));
-    if (topic.startsWith(REPLY_PREFIX)) return routeTo(this.#replyTaker(topic));
+    if (topic.startsWith(REPLY_PREFIX)) return this.#replyRoute(topic);
     const found = this.#found;
     found.length = 0;
     this.trie.collect(topic, found);
@@ -273,6 +275,14 @@ export class Exchange implements ExchangeView<Session, Peer> {
   /** `frames` messages of the topic of the frame at `bytes[start…]` are not delivered to somebody. */
   dropped(bytes: Uint8Array, start: number, reason: Reason, frames: number): void {
     if (reason === Reason.shed) this.counters[C.shedsCritical + (bytes[start + OFFSET_LANE] & 7)] += frames;
+    if (bytes[start + OFFSET_TOPIC_LENGTH] === 0) {
+      const id = this.topicIds.find(readU32(bytes, start + OFFSET_TOPIC_ID));
+      if (id !== undefined) {
+        if (id.ledgerRow < 0) id.ledgerRow = this.#ledger.row(topicRoot(id.topic.text));
+        this.#ledger.add(id.ledgerRow, reason, frames);
+        return;
+      }
+    }
     const topic = this.topicTextOf(bytes, start);
     this.#ledger.count(topic === null ? '' : topicRoot(topic), reason, frames);
   }
@@ -297,15 +307,38 @@ export class Exchange implements ExchangeView<Session, Peer> {
     return this.senders.find(readU24(bytes, start + OFFSET_SENDER))?.text ?? null;
   }
 
-  /** `_reply.<node>.<sender number, base 36>.<what the caller likes>`: no interest needed, it says where to go. */
-  #replyTaker(topic: string): Taker | null {
-    const number = Number.parseInt(topic.split('.')[2] ?? '', 36);
-    if (!Number.isSafeInteger(number) || number <= 0) return null;
+  /** No interest needed: the address says where to go. */
+  #replyRoute(topic: string): Route {
+    const { sessions, peers } = this.#reply;
+    sessions.length = 0;
+    peers.length = 0;
+    const number = senderOfReply(topic);
     const worker = workerOfSender(number);
-    if (worker === this.settings.slot) return this.#port.bearer(number);
-    const peer = this.peers[worker] ?? null;
-    return peer?.up ? peer : null;
+    if (worker === this.settings.slot) {
+      const session = this.#port.bearer(number);
+      if (session !== null) sessions.push(session);
+    } else {
+      const peer = this.peers[worker];
+      if (peer?.up) peers.push(peer);
+    }
+    return this.#reply;
   }
+}
+
+const DOT = 46;
+
+/** The number in `_reply.<node>.<sender number, base 36>.<what the caller likes>`; 0, the bus itself, when there is none. */
+function senderOfReply(topic: string): number {
+  let number = 0;
+  for (let i = topic.indexOf('.', REPLY_PREFIX.length) + 1; i > 0 && i < topic.length; i++) {
+    const code = topic.charCodeAt(i);
+    if (code === DOT) return number;
+    const digit = code >= 97 ? code - 87 : code - 48;
+    if (digit < 0 || digit > 35 || (digit > 9 && code < 97)) return 0;
+    number = number * 36 + digit;
+    if (number > MAX_SENDER) return 0;
+  }
+  return number;
 }
 
 function routeTo(taker: Taker | null): Route {

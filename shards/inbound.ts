@@ -27,6 +27,8 @@ export class Inbound implements LinkReader {
   readonly #greeted: number[];
   readonly #early: number[];
   readonly #onUp: (peer: Peer) => void;
+  /** The next record is the first of its batch. */
+  #begins: boolean;
   /** When messages were last read (monotonic ms). */
   lastFrames: number;
 
@@ -46,6 +48,7 @@ export class Inbound implements LinkReader {
     this.#greeted = [];
     this.#early = [];
     this.#onUp = onUp;
+    this.#begins = true;
     this.lastFrames = 0;
   }
 
@@ -67,13 +70,17 @@ export class Inbound implements LinkReader {
   ): void {
     const peer = this.#exchange.peers[from];
     if (peer == null) return;
-    this.#exchange.tick();
+    if (this.#begins) {
+      this.#begins = false;
+      this.#exchange.tick();
+    }
     if (kind === RecordKind.frames) this.#frames(peer, urgent, stamp, src, start, end);
     else if (kind === RecordKind.control) this.#talk(peer, decodeTalk<Talk>(src, start, end));
     else this.#reset(peer, urgent, decodeTalk<Reset>(src, start, end));
   }
 
   onBatchEnd(): void {
+    this.#begins = true;
     this.#exchange.retry();
     this.#exchange.endTurn();
   }

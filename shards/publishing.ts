@@ -179,7 +179,6 @@ export class Publishing {
     if (wrong !== null) return refusal(wrong, null, null, null);
     if ((flags & EXTENSION_FLAGS) !== extensions.flags)
       return refusal('BAD_FLAGS', 'The flags do not say which extensions there are.', null, null);
-    const correlation = extensions.correlation ?? extensions.messageId;
 
     let id: TopicId<Route> | null = null;
     let topic: Topic<Route> | null = null;
@@ -187,28 +186,33 @@ export class Publishing {
     if (reader.topicId !== 0) {
       id = exchange.topicIds.find(reader.topicId) ?? null;
       if (id === null || !session.knownTopics.has(id.index) || reader.topicLength !== 0)
-        return { ...unknownId(reader.topicId), correlation };
+        return { ...unknownId(reader.topicId), correlation: this.#correlation() };
       topic = id.topic;
       text = topic.text;
     } else {
       const spelled = decodeTopic(bytes, reader.topicStart, reader.extensionsStart);
-      if (spelled === null) return refusal('BAD_UTF8', 'The topic is not UTF-8.', null, correlation);
+      if (spelled === null) return refusal('BAD_UTF8', 'The topic is not UTF-8.', null, this.#correlation());
       text = spelled;
       topic = exchange.topics.get(text) ?? null;
       // Known topics were checked when they came, but for those that the bus itself publishes on.
       if (topic === null || text.startsWith(PRESENCE_PREFIX)) {
         const problem = publishProblem(text);
-        if (problem !== null) return refusal(problem.code, problem.message, text, correlation);
+        if (problem !== null) return refusal(problem.code, problem.message, text, this.#correlation());
       }
       if (!text.startsWith(REPLY_PREFIX)) topic = this.#offerId(session, text, topic);
     }
     if (this.#verify && !checksumHolds(bytes, start, end - start, this.#seedFor(session.sender.text, text))) {
       exchange.dropped(bytes, start, Reason.invalid, 1);
-      return refusal('CHECKSUM_MISMATCH', null, text, correlation);
+      return refusal('CHECKSUM_MISMATCH', null, text, this.#correlation());
     }
-    if ((flags & Flag.assured) !== 0) return refusal('NO_MAILBOX', null, text, correlation);
+    if ((flags & Flag.assured) !== 0) return refusal('NO_MAILBOX', null, text, this.#correlation());
     const code = this.send(session.sender, topic, text, id, bytes, start, end, 1, reader.lane, flags);
-    return code === null ? null : refusal(code, null, text, correlation);
+    return code === null ? null : refusal(code, null, text, this.#correlation());
+  }
+
+  /** By what the publisher knows the message whose extensions were read last. */
+  #correlation(): Uint8Array | null {
+    return this.#extensions.correlation ?? this.#extensions.messageId;
   }
 
   /** Remembers a topic that was spelled out, and tells the publisher its id once it has one. */

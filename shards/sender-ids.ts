@@ -7,6 +7,8 @@ import { senderAnnouncement } from '../lib/wire/announcement.js';
 
 const REST = 10_000;
 const SPARE_INDEXES = 1024;
+/** Three bytes of a header. */
+export const MAX_SENDER = 0xff_ffff;
 export const SENDERS_PER_WORKER = 0xffff;
 export const BUS_NAME = 'flowbus';
 

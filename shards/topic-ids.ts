@@ -15,12 +15,15 @@ export class TopicId<R = unknown> {
   /** Dense in this worker: the bit in the bitmaps of who knows it. */
   readonly index: number;
   readonly announcement: Uint8Array;
+  /** Where its losses are counted; -1 before the first one. */
+  ledgerRow: number;
 
   constructor(id: number, topic: Topic<R>, index: number) {
     this.id = id;
     this.topic = topic;
     this.index = index;
     this.announcement = topicAnnouncement(id, topic.bytes);
+    this.ledgerRow = -1;
   }
 }
 
