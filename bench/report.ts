@@ -68,6 +68,7 @@ const LABELS: Readonly<Record<string, string>> = {
   records: 'records, one way',
   cpuSender: "sender's CPU per record",
   cpuReceiver: "receiver's CPU per record",
+  cores: 'cores that both keep busy',
   refusals: 'times the path was full',
   roundTripP50: 'ping and answer, P50',
   roundTripP99: 'ping and answer, P99',

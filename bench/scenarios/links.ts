@@ -64,13 +64,9 @@ async function withWorkers<T>(
   }
 }
 
-/** Nanoseconds of a worker's processor time for each record. */
-function cpuPerRecord(
-  before: { cpu: number; at: number },
-  after: { cpu: number; at: number },
-  rate: number,
-): number {
-  return (((after.cpu - before.cpu) / (after.at - before.at)) * 1e9) / rate;
+/** What part of a core a worker kept busy. */
+function share(before: { cpu: number; at: number }, after: { cpu: number; at: number }): number {
+  return (after.cpu - before.cpu) / (after.at - before.at);
 }
 
 async function run(sender: Worker, receiver: Worker, batch: number, options: CommonOptions): Promise<Run> {
@@ -90,11 +86,13 @@ async function run(sender: Worker, receiver: Worker, batch: number, options: Com
   const until = from + length;
   const { p50, p99 } = await sender.ask('ping', { from, until }, until - now() + PATIENCE);
   const records = ((after.count - before.count) / (after.at - before.at)) * 1000;
+  const shares = { sender: share(senderBefore, senderAfter), receiver: share(before, after) };
   return {
     values: {
       records,
-      cpuSender: cpuPerRecord(senderBefore, senderAfter, records),
-      cpuReceiver: cpuPerRecord(before, after, records),
+      cpuSender: (shares.sender * 1e9) / records,
+      cpuReceiver: (shares.receiver * 1e9) / records,
+      cores: shares.sender + shares.receiver,
       refusals: senderAfter.refusals - senderBefore.refusals,
       roundTripP50: p50,
       roundTripP99: p99,
@@ -108,6 +106,7 @@ const FIGURES: readonly FigureShape[] = [
   { name: 'records', unit: 'per second' },
   { name: 'cpuSender', unit: 'ns' },
   { name: 'cpuReceiver', unit: 'ns' },
+  { name: 'cores', unit: 'count' },
   { name: 'refusals', unit: 'count' },
   { name: 'roundTripP50', unit: 'us' },
   { name: 'roundTripP99', unit: 'us' },

@@ -75,23 +75,44 @@ async function finish(makers: readonly Role<PublisherOperations>[]) {
   };
 }
 
-async function run(stage: Stage, flooders: number, options: PriorityOptions, index: number): Promise<Run> {
-  const { rate, payload } = options;
-  const { role: subscriber, shard } = await stage.subscriber(`subscriber-${index}`);
+/** What the subscriber has had once everything came or was told as a gap, or nothing more comes. */
+async function settled(subscriber: Role<SubscriberOperations>, published: number) {
+  const look = async () => {
+    const [{ count, timed }, missed] = await Promise.all([
+      subscriber.ask('mark', null),
+      subscriber.ask('missed', null),
+    ]);
+    return { critical: timed, background: count - timed, missed: missed ?? 0 };
+  };
+  await arrivals(published, async () => {
+    const { critical, background, missed } = await look();
+    return [critical + background + missed];
+  });
+  return look();
+}
+
+/** Who takes part; the flood has begun. */
+async function gather(stage: Stage, flooders: number, payload: number, index: number) {
+  const subscriber = await stage.subscriber(`subscriber-${index}`);
   const publisher = await stage.publisher(`publisher-${index}`);
   const floods = await Promise.all(
     Array.from({ length: flooders }, (_, number) => stage.publisher(`flooder-${index}-${number}`)),
   );
+  await subscriber.role.ask('subscribe', { pattern: CRITICAL, timed: true });
+  await subscriber.role.ask('subscribe', { pattern: BACKGROUND, timed: false });
   const makers = floods.map(({ role }) => role);
-  await subscriber.ask('subscribe', { pattern: CRITICAL, timed: true });
-  await subscriber.ask('subscribe', { pattern: BACKGROUND, timed: false });
   const flood = { topic: BACKGROUND, topics: 1, payload, burst: BURST, priority: 'background' } as const;
   await Promise.all(makers.map((maker) => maker.ask('flood', flood)));
+  return { subscriber, publisher, makers };
+}
 
+async function run(stage: Stage, flooders: number, options: PriorityOptions, index: number): Promise<Run> {
+  const { rate, payload } = options;
+  const { subscriber, publisher, makers } = await gather(stage, flooders, payload, index);
   const start = now() + AHEAD;
   const from = start + (options.warmup ?? WARMUP) * 1000;
   const until = from + (options.seconds ?? SECONDS) * 1000;
-  await subscriber.ask('recordFrom', from);
+  await subscriber.role.ask('recordFrom', from);
   const messagesIn = (milliseconds: number) => Math.round((milliseconds * rate) / 1000);
   const pace = { topic: CRITICAL, payload, rate, start, priority: 'critical' } as const;
   const [lateness, background] = await Promise.all([
@@ -100,20 +121,12 @@ async function run(stage: Stage, flooders: number, options: PriorityOptions, ind
       { ...pace, messages: messagesIn(until - start), warmup: messagesIn(from - start) },
       until - start + PATIENCE,
     ),
-    backgroundRate(subscriber, from, until),
+    backgroundRate(subscriber.role, from, until),
   ]);
   const urgent = await finish([publisher.role]);
   const bulk = await finish(makers);
-  await arrivals(urgent.published + bulk.published, async () => {
-    const [{ count }, missed] = await Promise.all([
-      subscriber.ask('mark', null),
-      subscriber.ask('missed', null),
-    ]);
-    return [count + (missed ?? 0)];
-  });
-  const { count, timed } = await subscriber.ask('mark', null);
-  const missed = (await subscriber.ask('missed', null)) ?? 0;
-  const { p50, p99, p999, max } = await subscriber.ask('latencies', null);
+  const had = await settled(subscriber.role, urgent.published + bulk.published);
+  const { p50, p99, p999, max } = await subscriber.role.ask('latencies', null);
   const [holds] = await stage.counters('flowbus_holds_total');
   return {
     values: {
@@ -123,15 +136,15 @@ async function run(stage: Stage, flooders: number, options: PriorityOptions, ind
       max,
       latenessP99: lateness.p99,
       background,
-      backgroundShed: missed,
+      backgroundShed: had.missed,
       holds,
-      acrossShards: shard === publisher.shard ? 0 : 1,
+      acrossShards: subscriber.shard === publisher.shard ? 0 : 1,
     },
     account: account(
-      { published: urgent.published, received: timed },
-      { published: bulk.published, received: count - timed, missed },
+      { published: urgent.published, received: had.critical },
+      { published: bulk.published, received: had.background, missed: had.missed },
     ),
-    notes: [...urgent.notes, ...bulk.notes, ...(await subscriber.ask('notes', null))],
+    notes: [...urgent.notes, ...bulk.notes, ...(await subscriber.role.ask('notes', null))],
   };
 }
 

@@ -16,8 +16,8 @@ import {
 import { onStage, type Stage, settingOf } from '../stage.js';
 import { runLoad } from './throughput.js';
 
-const SECONDS = 1;
-const WARMUP = 0.5;
+const SECONDS = 0.5;
+const WARMUP = 0.3;
 
 /** How long all subscriptions together may take (ms). */
 const PATIENCE = 300_000;
@@ -169,7 +169,7 @@ function measureBeside(held: number, options: CommonOptions, tell: (line: string
 export const routing: Scenario = {
   name: 'routing',
   summary: 'the routing decision among ten subscriptions and among a million, exact and wildcard',
-  usual: true,
+  usual: false,
   flags: [
     new Option('--subscriptions <list>', 'how many there are, a case for each and kind of pattern')
       .argParser(integers(1, 10_000_000))

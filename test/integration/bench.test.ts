@@ -320,7 +320,15 @@ describe('the bench', function () {
     const { results } = JSON.parse(out) as Report;
     // Sockets alone where shared memory does not work.
     assert.ok(results.length === 4 || (results.length === 2 && /probe of shared memory/.test(err)), err);
-    const figures = ['records', 'cpuSender', 'cpuReceiver', 'refusals', 'roundTripP50', 'roundTripP99'];
+    const figures = [
+      'records',
+      'cpuSender',
+      'cpuReceiver',
+      'cores',
+      'refusals',
+      'roundTripP50',
+      'roundTripP99',
+    ];
     for (const result of results) {
       checkResult(result, 'links', result.case, figures);
       assert.ok(figure(result, 'records') > 0 && figure(result, 'roundTripP50') > 0);
