@@ -26,6 +26,9 @@ const PUBLISHERS = 2;
 /** Seconds: a third has at least one sample. */
 const LEAST_SECONDS = 3;
 
+/** A second: more than the timer of the one process that sends them all can pace. */
+const MOST_VISITS = 500;
+
 /** So far ahead does the schedule begin (ms): until all have been told. */
 const AHEAD = 100;
 
@@ -234,7 +237,7 @@ export const soak: Scenario = {
       .argParser(integer(PUBLISHERS, 10_000_000))
       .default(20_000),
     new Option('--visits <n>', 'agents per second that connect, subscribe, ask and leave')
-      .argParser(integer(1, 10_000))
+      .argParser(integer(1, MOST_VISITS))
       .default(20),
     payloadFlag(),
   ],
