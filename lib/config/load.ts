@@ -1,5 +1,6 @@
 /** From flags, environment and file to one `BrokerConfig`: flag before variable before file before default. */
 import { readFileSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { FlowbusError } from '../errors.js';
 import { type BrokerConfig, CONFIG_KEYS, type ConfigKey, type ConfigName } from './keys.js';
@@ -211,17 +212,33 @@ function build(sources: readonly (readonly Found[])[]): BrokerConfig {
   return Object.freeze(config);
 }
 
+/** What each source says, the one that goes before the others first. */
+function gather({ flags = {}, env = {}, file }: ConfigSources): Found[][] {
+  const sources = [fromFlags(flags, 'flag'), fromEnvironment(env)];
+  if (file !== undefined) sources.push(fromFile(file, '--config'));
+  else if (env.FLOWBUS_CONFIG !== undefined) sources.push(fromFile(env.FLOWBUS_CONFIG, 'FLOWBUS_CONFIG'));
+  return sources;
+}
+
 /**
  * The configuration from all sources. Every problem is one line that names the setting as the user spelled it, the
  * value, and what is allowed.
  * @throws FlowbusError BAD_CONFIG; UNSAFE_LISTEN when `host` is not loopback, there is no `authSecret`, and
  * `allowUnauthenticated` is false.
  */
-export function loadConfig({ flags = {}, env = {}, file }: ConfigSources): BrokerConfig {
-  const sources = [fromFlags(flags, 'flag'), fromEnvironment(env)];
-  if (file !== undefined) sources.push(fromFile(file, '--config'));
-  else if (env.FLOWBUS_CONFIG !== undefined) sources.push(fromFile(env.FLOWBUS_CONFIG, 'FLOWBUS_CONFIG'));
-  return build(sources);
+export function loadConfig(sources: ConfigSources): BrokerConfig {
+  return build(gather(sources));
+}
+
+/**
+ * The file that `authSecret` comes from, with its whole path, for whoever is to make tokens elsewhere; undefined when
+ * it comes from no file. Of sources that `loadConfig` accepts.
+ */
+export function secretFileOf(sources: ConfigSources): string | undefined {
+  const found = gather(sources)
+    .flat()
+    .find(({ key }) => key.name === 'authSecretFile');
+  return found === undefined ? undefined : resolve(String(found.value));
 }
 
 /**

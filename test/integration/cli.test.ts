@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
@@ -7,69 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { connect } from '../../lib/client/index.js';
-
-const MAIN = fileURLToPath(new URL('../../ops/cli/main.js', import.meta.url));
-const DEADLINE = 15_000;
-
-/** This environment without what would change how the command behaves. */
-function cleanEnv(extra: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
-  const env: NodeJS.ProcessEnv = {};
-  for (const [name, value] of Object.entries(process.env)) {
-    if (!name.startsWith('FLOWBUS_') && name !== 'npm_command') env[name] = value;
-  }
-  return { ...env, ...extra };
-}
-
-/** One run of the program, with what it has written so far. */
-class Run {
-  readonly child: ChildProcess;
-  readonly ended: Promise<number | null>;
-  out = '';
-  err = '';
-
-  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}, cwd = tmpdir()) {
-    this.child = spawn(process.execPath, [MAIN, ...args], { env: cleanEnv(env), cwd, stdio: 'pipe' });
-    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      this.out += text;
-    });
-    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.err += text;
-    });
-    this.child.stdin?.on('error', () => {});
-    this.ended = once(this.child, 'close').then(([code]) => code as number | null);
-  }
-
-  get lines(): string[] {
-    return this.out.split('\n').slice(0, -1);
-  }
-
-  async until(what: string, condition: () => boolean): Promise<void> {
-    const limit = Date.now() + DEADLINE;
-    while (!condition()) {
-      const over = this.child.exitCode !== null;
-      assert.ok(!over && Date.now() < limit, `no ${what}; out: ${this.out} err: ${this.err}`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  }
-
-  async exit(): Promise<number | null> {
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), DEADLINE);
-    const code = await this.ended;
-    clearTimeout(timer);
-    return code;
-  }
-}
-
-interface Ready {
-  event: string;
-  url: string;
-  host: string;
-  port: number;
-  node: string;
-  shards: number;
-  links: string;
-  pid: number;
-}
+import { endAll, type Ready, Run } from './cli/run.js';
 
 describe('flowbus, the command', function () {
   this.timeout(30_000);
@@ -129,9 +66,7 @@ describe('flowbus, the command', function () {
   });
 
   after(async () => {
-    for (const run of started)
-      if (run.child.exitCode === null && run.child.signalCode === null) run.child.kill('SIGTERM');
-    await Promise.all(started.map((run) => run.exit()));
+    await endAll(started);
     rmSync(dir, { recursive: true });
   });
 

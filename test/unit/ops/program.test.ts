@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { CommanderError } from 'commander';
-import { CONFIG_KEYS, makeConfig } from '../../../lib/config/index.js';
+import { CONFIG_KEYS, loadConfig, makeConfig } from '../../../lib/config/index.js';
 import { ERRORS, FlowbusError } from '../../../lib/errors.js';
 import { failureLine, failureOf } from '../../../ops/cli/exit.js';
 import { Output } from '../../../ops/cli/output.js';
 import { createProgram, runCli } from '../../../ops/cli/program.js';
-import { banner, configOf } from '../../../ops/cli/start.js';
+import { banner, sourcesOf } from '../../../ops/cli/start.js';
 import type { RunningNode } from '../../../shards/primary.js';
 
 class Recorder {
@@ -101,7 +101,7 @@ describe('cli program', () => {
       '--allow-unauthenticated',
       'false',
     ]);
-    const config = configOf(start.opts(), { FLOWBUS_SHARDS: '3' });
+    const config = loadConfig(sourcesOf(start.opts(), { FLOWBUS_SHARDS: '3' }));
     assert.equal(config.maxPayload, 32_768);
     assert.equal(config.verifyChecksums, true);
     assert.equal(config.allowUnauthenticated, false);
@@ -199,7 +199,7 @@ describe('cli program', () => {
   it('says after the start what to try next', () => {
     const node = { url: 'ws://127.0.0.1:8081', shards: 2, linkKind: 'shared-memory' } as RunningNode;
     const output = new Output(new Recorder(), new Recorder(), {});
-    const lines = banner(node, makeConfig({ node: 'node-a' }), output, 'flowbus');
+    const lines = banner(node, makeConfig({ node: 'node-a' }), undefined, output, 'flowbus');
     assert.match(lines[0], /^flowbus \d+\.\d+\.\d+\S* listens on ws:\/\/127\.0\.0\.1:8081$/);
     assert.deepEqual(lines.slice(1), [
       '  node    node-a',
@@ -212,14 +212,18 @@ describe('cli program', () => {
       '  flowbus agents',
     ]);
     const secured = makeConfig({ authSecret: 'x'.repeat(32) });
-    const other = banner(
-      { ...node, url: 'ws://127.0.0.1:9' } as RunningNode,
-      secured,
-      output,
-      'npx flowbus',
-    ).join('\n');
-    assert.match(other, /TOKEN=\$\(npx flowbus token me/);
-    assert.match(other, /npx flowbus agents --url ws:\/\/127\.0\.0\.1:9 --agent-id me --token "\$TOKEN"/);
+    const there = { ...node, url: 'ws://127.0.0.1:9' } as RunningNode;
+    const filed = banner(there, secured, "/etc/my bus's/secret", output, 'npx flowbus');
+    assert.equal(
+      filed.at(-1),
+      "  FLOWBUS_TOKEN=$(npx flowbus token visitor-1 --auth-secret-file '/etc/my bus'\\''s/secret') " +
+        'npx flowbus agents --url ws://127.0.0.1:9 --agent-id visitor-1',
+    );
+    const agents = filed.flatMap((line) => /--agent-id (\S+)/.exec(line)?.[1] ?? []);
+    assert.equal(new Set(agents).size, 3, filed.join('\n'));
+    const elsewhere = banner(node, secured, undefined, output, 'flowbus');
+    assert.equal(elsewhere[5], 'Try in another terminal, with the secret in FLOWBUS_AUTH_SECRET:');
+    assert.match(elsewhere[7], /^ {2}FLOWBUS_TOKEN=\$\(flowbus token speaker-1\) flowbus pub /);
   });
 
   it('takes the version from the package', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import fc from 'fast-check';
 import {
   type BrokerConfig,
@@ -11,6 +11,7 @@ import {
   loadConfig,
   makeConfig,
   nearest,
+  secretFileOf,
 } from '../../../../lib/config/index.js';
 import { FlowbusError } from '../../../../lib/errors.js';
 
@@ -274,6 +275,15 @@ describe('configuration', () => {
       refused({ flags: { authSecretFile: path }, env: { FLOWBUS_AUTH_SECRET: SECRET } }),
       /^--auth-secret-file ".*": must not be given together with FLOWBUS_AUTH_SECRET$/,
     );
+  });
+
+  it('tells which file the secret is from', () => {
+    const path = file('authSecretFile: a/secret\n');
+    assert.equal(secretFileOf({ file: path }), resolve('a/secret'));
+    const env = { FLOWBUS_AUTH_SECRET_FILE: '/b' };
+    assert.equal(secretFileOf({ env, file: path }), '/b');
+    assert.equal(secretFileOf({ flags: { authSecretFile: '/c' }, env, file: path }), '/c');
+    assert.equal(secretFileOf({ flags: { authSecret: SECRET } }), undefined);
   });
 
   it('never prints a secret', () => {
