@@ -32,6 +32,7 @@ const USAGE: ReadonlySet<ErrorCode> = new Set([
   'UNSAFE_LISTEN',
   'BAD_TOPIC',
   'BAD_PATTERN',
+  'FORBIDDEN_TOPIC',
 ]);
 
 /** What a thrown value means to the user. */

@@ -80,17 +80,19 @@ export interface MessageOptions {
   readonly header?: Readonly<Record<string, string>>;
 }
 
+export function encodingOption(): Option {
+  return new Option(
+    '--encoding <name>',
+    'what the payload is; auto: JSON if an object or array, else text or bytes',
+  )
+    .choices(ENCODINGS)
+    .default('auto');
+}
+
 /** Options of whatever is published. */
 export function addMessageOptions(command: Command): Command {
   return command
-    .addOption(
-      new Option(
-        '--encoding <name>',
-        'what the payload is; auto: JSON if an object or array, else text or bytes',
-      )
-        .choices(ENCODINGS)
-        .default('auto'),
-    )
+    .addOption(encodingOption())
     .addOption(new Option('--priority <lane>', 'lane of the message (default: normal)').choices(LANES))
     .addOption(new Option('--ttl <duration>', 'not worth delivering after this long').argParser(parseWait))
     .option('--key <key>', 'ordering key')

@@ -6,6 +6,7 @@ import { EXIT_HELP, Exit, failureLine, failureOf } from './exit.js';
 import { addClientOptions } from './options.js';
 import type { Output } from './output.js';
 import { addPub } from './pub.js';
+import { addReply } from './reply.js';
 import { addRequest } from './request.js';
 import { addStart } from './start.js';
 import { addSub } from './sub.js';
@@ -37,6 +38,7 @@ export function createProgram(output: Output, done: (exit: number) => void): Com
   addSub(program, output, done);
   addPub(program, output, done);
   addRequest(program, output, done);
+  addReply(program, output, done);
   addAgents(program, output, done);
   addToken(program, output, done);
   addBench(program, done);

@@ -250,7 +250,7 @@ describe('flowbus, the command', function () {
     it('report what is refused', async () => {
       await fails(['pub', 'a b', 'x'], 2, /\(BAD_TOPIC\)/);
       await fails(['sub', 'a.*b'], 2, /\(BAD_PATTERN\)/);
-      await fails(['pub', 'system.agent.x.online', 'x'], 1, /\(FORBIDDEN_TOPIC\)/);
+      await fails(['pub', 'system.agent.x.online', 'x'], 2, /\(FORBIDDEN_TOPIC\)/);
       await fails(['pub', 'demo.large', 'x'.repeat(65_536)], 1, /\(PAYLOAD_TOO_LARGE\)/);
       await fails(
         ['pub', 'demo.json', '{', '--encoding', 'json'],
@@ -347,7 +347,7 @@ describe('flowbus, the command', function () {
       const root = fileURLToPath(new URL('../../../package.json', import.meta.url));
       const { version } = JSON.parse(readFileSync(root, 'utf8'));
       assert.equal((await succeeds(['--version'])).out, `${version}\n`);
-      for (const command of ['start', 'sub', 'pub', 'request', 'agents', 'token', 'bench']) {
+      for (const command of ['start', 'sub', 'pub', 'request', 'reply', 'agents', 'token', 'bench']) {
         const help = await succeeds([command, '--help']);
         assert.match(help.out, /Examples:/);
         assert.match(help.out, /Exit codes:/);

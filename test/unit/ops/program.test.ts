@@ -28,13 +28,16 @@ async function run(...args: string[]): Promise<{ exit: number; out: string; err:
   return { exit, out: out.text, err: err.text };
 }
 
-const COMMANDS = ['start', 'sub', 'pub', 'request', 'agents', 'token', 'bench'];
+const COMMANDS = ['start', 'sub', 'pub', 'request', 'reply', 'agents', 'token', 'bench'];
 
 describe('cli program', () => {
   it('answers wrong usage with one line and exit code 2', async () => {
     const wrong: [string[], RegExp][] = [
       [['sub'], /^flowbus: missing required argument 'pattern' \(BAD_OPTION\): see --help$/],
-      [['sub', 'a', 'b'], /too many arguments/],
+      [['request', 'a', 'b', 'c'], /too many arguments/],
+      [['sub', ''], /^flowbus: pattern "": the pattern is empty \(BAD_PATTERN\): /],
+      [['sub', 'a..b', 'c'], /pattern "a\.\.b": the pattern has an empty level .*\(BAD_PATTERN\)/],
+      [['sub', 'a', '_agent.x'], /pattern "_agent\.x": .* reserved; --direct .*\(FORBIDDEN_TOPIC\)/],
       [['sub', 'a', '--count', '0'], /'0' is invalid\. It must be a whole number of at least 1/],
       [['sub', 'a', '--timeout', '5m'], /It must be a duration/],
       [
