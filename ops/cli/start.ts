@@ -96,8 +96,13 @@ export function banner(
 async function start(options: StartOptions, output: Output): Promise<number> {
   const sources = sourcesOf(options, process.env);
   const loaded = loadConfig(sources);
-  const config =
-    loaded.dataDir === undefined ? loaded : { ...loaded, dataDir: prepareDataDir(loaded.dataDir) };
+  const { dataDir, logFormat } = loaded;
+  const config: BrokerConfig = {
+    ...loaded,
+    ...(dataDir !== undefined && { dataDir: prepareDataDir(dataDir) }),
+    // Whoever reads the one stream as JSON reads the other so too, on a terminal as well.
+    ...(options.json && logFormat === 'auto' && { logFormat: 'json' }),
+  };
   // Loaded here, so that no other command pays for the broker, and none needs its native parts.
   const { startNode } = await import('../../shards/primary.js');
   const node = await startNode(config, createLogger(config), { signals: true, dedicated: true });

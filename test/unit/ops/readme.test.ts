@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { configTable } from '../../../lib/config/index.js';
+import { parse } from 'yaml';
+import { type BrokerConfig, configTable, makeConfig } from '../../../lib/config/index.js';
+import { METRICS } from '../../../lib/telemetry/counters.js';
+import { metricsTable } from '../../../ops/cli/metrics-table.js';
 
 const ROOT = new URL('../../../../', import.meta.url);
 
@@ -12,6 +15,30 @@ describe('ops/README.md', () => {
       readme.includes(`<!-- settings: begin -->\n${configTable()}\n<!-- settings: end -->`),
       'run: npm run build && node dist/ops/cli/config-table.js',
     );
+  });
+
+  it('has exactly the metrics of the broker', async () => {
+    const table = await metricsTable();
+    assert.ok(
+      readme.includes(`<!-- metrics: begin -->\n${table}\n<!-- metrics: end -->`),
+      'run: npm run build && node dist/ops/cli/config-table.js',
+    );
+    const others = ['errors_total', 'dropped_total', 'door_to_socket_seconds', 'loop_delay_seconds'];
+    const names = [
+      ...Object.values(METRICS).map(({ metric }) => metric),
+      ...others.map((name) => `flowbus_${name}`),
+    ];
+    for (const name of names) assert.ok(table.includes(`| \`${name}\` |`), name);
+    assert.equal(table.split('\n').length, new Set(names).size + 2);
+  });
+
+  it('shows a file that the broker takes', () => {
+    const [, text] = /```yaml\n(.*?)```/s.exec(readme) ?? [];
+    const { authSecretFile, ...settings } = parse(text) as Partial<BrokerConfig>;
+    assert.equal(typeof authSecretFile, 'string');
+    const config = makeConfig({ ...settings, authSecret: 's'.repeat(32) });
+    assert.equal(config.backlog, 8 * 1024 * 1024);
+    assert.deepEqual(config.allowedOrigins, ['https://app.example.com']);
   });
 
   it('names every file of the command line', () => {
