@@ -60,6 +60,8 @@ describe('cli program', () => {
       [['start', '--url', 'ws://x'], /--url has no meaning for flowbus start/],
       [['token', 'a.b'], /agent "a\.b": /],
       [['token', 'me', '--token', 't'], /--token has no meaning for flowbus token/],
+      [['token', 'me', '--expires', '999ms'], /It must be a duration from 1s to 365d, such as 12h or 30d/],
+      [['token', 'me', '--expires', '366d'], /It must be a duration from 1s to 365d/],
       [['token', 'me'], /no secret to sign with.*\(BAD_CONFIG\)/],
     ];
     for (const [args, expected] of wrong) {
@@ -68,6 +70,25 @@ describe('cli program', () => {
       assert.equal(out, '');
       assert.match(err, /^flowbus: [^\n]* \([A-Z_]+\): [^\n]+\n$/, args.join(' '));
       assert.match(err.trimEnd(), expected, args.join(' '));
+    }
+  });
+
+  it('makes tokens of up to a year', async () => {
+    process.env.FLOWBUS_AUTH_SECRET = 's'.repeat(32);
+    try {
+      for (const [life, seconds] of [
+        ['1s', 1],
+        ['30d', 30 * 86_400],
+        ['365d', 365 * 86_400],
+      ] as const) {
+        const { exit, out, err } = await run('token', 'me', '--expires', life, '--json');
+        assert.equal(exit, 0, err);
+        const { token } = JSON.parse(out) as { token: string };
+        const { iat, exp } = JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString());
+        assert.equal(exp - iat, seconds);
+      }
+    } finally {
+      delete process.env.FLOWBUS_AUTH_SECRET;
     }
   });
 
