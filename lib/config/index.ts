@@ -11,4 +11,5 @@ export {
 export { type ConfigSources, loadConfig, makeConfig, OTHER_VARIABLES, secretFileOf } from './load.js';
 export { isLoopback } from './loopback.js';
 export { nearest } from './nearest.js';
+export { ConfigError } from './problems.js';
 export { formatDuration, formatSize, parseDuration, parseSize } from './units.js';

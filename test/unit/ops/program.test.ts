@@ -95,12 +95,41 @@ describe('cli program', () => {
   it('writes errors as JSON for scripts', async () => {
     const { exit, err } = await run('start', '--shards', '0', '--json');
     assert.equal(exit, 2);
-    assert.deepEqual(JSON.parse(err), {
-      event: 'error',
+    const problem = {
       code: 'BAD_CONFIG',
       message: '--shards "0": must be a whole number from 1 to 60',
       remedy: ERRORS.BAD_CONFIG.remedy,
-    });
+    };
+    assert.deepEqual(JSON.parse(err), { event: 'error', ...problem, problems: [problem] });
+    const usage = await run('sub', '--json');
+    assert.ok(!('problems' in JSON.parse(usage.err)));
+  });
+
+  it('reports all that is wrong with the configuration, a line for each', async () => {
+    const args = ['start', '--shards', '0', '--host', '0.0.0.0', '--port', 'x'];
+    const text = await run(...args);
+    assert.equal(text.exit, 2);
+    const lines = text.err.trimEnd().split('\n');
+    assert.equal(lines.length, 3, text.err);
+    for (const expected of [
+      /^flowbus: --shards "0": .* \(BAD_CONFIG\): [^\n]+$/,
+      /^flowbus: --port "x": .* \(BAD_CONFIG\): [^\n]+$/,
+      /^flowbus: --host "0\.0\.0\.0": .* \(UNSAFE_LISTEN\): [^\n]+$/,
+    ]) {
+      assert.ok(
+        lines.some((line) => expected.test(line)),
+        text.err,
+      );
+    }
+    const json = await run(...args, '--json');
+    assert.equal(json.exit, 2);
+    const { code, problems } = JSON.parse(json.err);
+    assert.equal(code, 'BAD_CONFIG');
+    assert.deepEqual(problems.map((problem: { code: string }) => problem.code).sort(), [
+      'BAD_CONFIG',
+      'BAD_CONFIG',
+      'UNSAFE_LISTEN',
+    ]);
   });
 
   it('has a flag for each setting, in the help too', () => {

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import {
   type BrokerConfig,
   CONFIG_KEYS,
+  ConfigError,
   type ConfigSources,
   isLoopback,
   loadConfig,
@@ -144,6 +145,49 @@ describe('configuration', () => {
       /^FLOWBUS_MAX_PAYLOAD "64K": must be a size /,
     );
     assert.match(refused({ env: { FLOWBUS_PORT: '' } }), /^FLOWBUS_PORT "": must be a whole number/);
+  });
+
+  it('finds all that is wrong, in every source', () => {
+    const path = file('shard: 2\nwindow: 1\n');
+    const sources = {
+      flags: { shards: '0', host: '0.0.0.0' },
+      env: { FLOWBUS_COLOUR: 'red', FLOWBUS_LINKS: 'tcp', FLOWBUS_AUTH_SECRET_FILE: '/nowhere' },
+      file: path,
+    };
+    assert.throws(
+      () => loadConfig(sources),
+      (error: unknown) => {
+        assert.ok(error instanceof ConfigError);
+        assert.equal(error.code, 'BAD_CONFIG');
+        const messages = error.problems.map(({ message }) => message);
+        assert.equal(error.message, messages.join('\n'));
+        for (const line of messages) assert.doesNotMatch(line, /[\n\r]/);
+        const begins = [
+          'FLOWBUS_COLOUR: ',
+          `${path}: "shard": `,
+          '--shards "0": ',
+          'FLOWBUS_LINKS "tcp": ',
+          `${path}: window 1: `,
+          'FLOWBUS_AUTH_SECRET_FILE "/nowhere": ',
+        ];
+        // And not that it is unsafe: there is to be a secret.
+        assert.equal(messages.length, begins.length, error.message);
+        begins.forEach((begin, i) => {
+          assert.ok(messages[i].startsWith(begin), messages[i]);
+        });
+        return true;
+      },
+    );
+  });
+
+  it('does not call unsafe what it could not read', () => {
+    for (const sources of [
+      { flags: { host: '0.0.0.0', authSecret: 'short' } },
+      { flags: { host: '0.0.0.0', allowUnauthenticated: 'perhaps' } },
+      { flags: { host: '0.0.0.0' }, file: join(dir, 'nowhere.yaml') },
+    ]) {
+      assert.doesNotMatch(refused(sources), /without a token/);
+    }
   });
 
   it('checks a value even where another source wins', () => {
