@@ -15,7 +15,7 @@ import { Problems } from './problems.js';
 export interface ConfigSources {
   /** Values of command line flags, by setting name; undefined = not given. */
   readonly flags?: Readonly<Partial<Record<ConfigName, unknown>>>;
-  /** Environment variables; those that do not begin with FLOWBUS_ are ignored. */
+  /** Environment variables; those that do not begin with FLOWBUS_ are ignored, and those that are empty. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Path of a YAML file (the flag `--config`); without it the variable FLOWBUS_CONFIG. */
   readonly file?: string;
@@ -128,7 +128,8 @@ function fromFlags(
 function fromEnvironment(env: NonNullable<ConfigSources['env']>, problems: Problems): Found[] {
   const found: Found[] = [];
   for (const [name, value] of Object.entries(env)) {
-    if (!name.startsWith('FLOWBUS_') || value === undefined || isServiceLink(name, value)) continue;
+    // Empty is as good as unset: what compose files and shells make of a variable that nobody has given.
+    if (!name.startsWith('FLOWBUS_') || !value || isServiceLink(name, value)) continue;
     if ((OTHER_VARIABLES as readonly string[]).includes(name)) continue;
     const key = KEYS_BY_ENV.get(name);
     if (key === undefined) {
@@ -236,7 +237,7 @@ interface Gathered {
 
 function gather({ flags = {}, env = {}, file }: ConfigSources, problems: Problems): Gathered {
   const found = [...fromFlags(flags, 'flag', problems), ...fromEnvironment(env, problems)];
-  const path = file ?? env.FLOWBUS_CONFIG;
+  const path = file ?? (env.FLOWBUS_CONFIG || undefined);
   if (path === undefined) return { found, complete: true };
   const spelled = file === undefined ? 'FLOWBUS_CONFIG' : '--config';
   const inFile = problems.attempt(() => fromFile(path, spelled, problems));

@@ -64,21 +64,31 @@ function lost(agent: Agent, output: Output, json: boolean, makeError: MakeError)
 
 type MakeError = (code: FlowbusError['code'], message: string) => FlowbusError;
 
+/** GNU `timeout` and some service managers send a signal twice, to the process and to its group (ms). */
+const ECHO = 500;
+
 function signalled(): { arrived: Promise<null>; forget(): void } {
-  let onSignal = (): void => {};
+  let forget = (): void => {};
   const arrived = new Promise<null>((resolve) => {
-    onSignal = () => resolve(null);
-  });
-  // Once: a second signal ends the process the way the system does it.
-  process.once('SIGINT', onSignal);
-  process.once('SIGTERM', onSignal);
-  return {
-    arrived,
-    forget: () => {
+    let first = Number.NaN;
+    const onSignal = (signal: NodeJS.Signals): void => {
+      if (Number.isNaN(first)) {
+        first = performance.now();
+        resolve(null);
+      } else if (performance.now() - first > ECHO) {
+        // Somebody does not want to wait: the system's own way.
+        forget();
+        process.kill(process.pid, signal);
+      }
+    };
+    forget = () => {
       process.off('SIGINT', onSignal);
       process.off('SIGTERM', onSignal);
-    },
-  };
+    };
+    process.on('SIGINT', onSignal);
+    process.on('SIGTERM', onSignal);
+  });
+  return { arrived, forget: () => forget() };
 }
 
 async function closeSoon(agent: Agent): Promise<void> {
@@ -104,9 +114,9 @@ export async function withAgent(options: ClientOptions, output: Output, work: Wo
     const result = await Promise.race([work.run(agent), gone, signal.arrived]);
     return result ?? work.interrupted();
   } finally {
-    signal.forget();
     output.flush();
     await closeSoon(agent);
+    signal.forget();
   }
 }
 

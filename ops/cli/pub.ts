@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { Agent, SendOptions } from '../../lib/client/index.js';
 import { FlowbusError } from '../../lib/errors.js';
-import { noteError, withAgent } from './client.js';
+import { note, noteError, withAgent } from './client.js';
 import { EXIT_HELP, Exit, failureOf } from './exit.js';
 import { encodeInput, readLines, readWhole } from './input.js';
 import { addMessageOptions, type ClientOptions, type MessageOptions } from './options.js';
@@ -67,6 +67,10 @@ async function pub(
     reconnect: !single,
     interrupted: () => Exit.interrupted,
     run: async (agent) => {
+      if (!single && process.stdin.isTTY) {
+        const each = options.whole ? 'all of it is one message' : 'each line is a message';
+        note(output, json, 'reading', { topic }, `reading standard input: ${each}, Ctrl-D ends it`);
+      }
       let refused = 0;
       let exit: Exit = Exit.ok;
       agent.on('error', (error) => {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { connect } from '../../lib/client/index.js';
-import { endAll, type Ready, Run } from './cli/run.js';
+import { endAll, MAIN, type Ready, Run } from './cli/run.js';
 
 describe('flowbus, the command', function () {
   this.timeout(30_000);
@@ -237,6 +237,19 @@ describe('flowbus, the command', function () {
       assert.equal(free.err, 'flowbus: subscribed to demo.**\n');
     });
 
+    it('end in good order at a signal that comes twice, as from GNU timeout', async () => {
+      const run = await subscriber('demo.**');
+      run.child.kill('SIGTERM');
+      run.child.kill('SIGTERM');
+      assert.equal(await run.exit(), 0, run.err);
+      const tool = '/usr/bin/timeout';
+      if (!existsSync(tool)) return;
+      const args = ['--preserve-status', '1', process.execPath, MAIN, 'sub', 'demo.**', '--url', ready.url];
+      const timed = new Run(args, {}, dir, tool);
+      started.push(timed);
+      assert.equal(await timed.exit(), 0, timed.err);
+    });
+
     it('end after the time-out', async () => {
       await fails(
         ['sub', 'nothing', '--count', '2', '--timeout', '100ms'],
@@ -316,6 +329,20 @@ describe('flowbus, the command', function () {
       }
     });
 
+    it('exits with 1 when the one that is asked for is not there', async () => {
+      const text = flowbus(['agents', '--id', 'nobody']);
+      const json = flowbus(['agents', '--id', 'nobody', '--json']);
+      assert.deepEqual([await text.exit(), await json.exit()], [1, 1]);
+      assert.deepEqual([text.out, text.err], ['', 'flowbus: no such agents\n']);
+      assert.deepEqual([json.out, json.err], ['', '']);
+    });
+
+    it('takes empty variables for none', async () => {
+      const env = { FLOWBUS_AGENT_ID: '', FLOWBUS_TOKEN: '', FLOWBUS_SHARDS: '' };
+      const run = flowbus(['agents'], env);
+      assert.equal(await run.exit(), 0, run.err);
+    });
+
     it('cannot ask where no broker is', async () => {
       await fails(['agents', '--url', 'ws://127.0.0.1:1'], 3, /\(CONNECT_FAILED\)/);
     });
@@ -347,7 +374,7 @@ describe('flowbus, the command', function () {
       const root = fileURLToPath(new URL('../../../package.json', import.meta.url));
       const { version } = JSON.parse(readFileSync(root, 'utf8'));
       assert.equal((await succeeds(['--version'])).out, `${version}\n`);
-      for (const command of ['start', 'sub', 'pub', 'request', 'reply', 'agents', 'token', 'bench']) {
+      for (const command of ['start', 'sub', 'pub', 'request', 'reply', 'agents', 'token', 'bench', 'help']) {
         const help = await succeeds([command, '--help']);
         assert.match(help.out, /Examples:/);
         assert.match(help.out, /Exit codes:/);

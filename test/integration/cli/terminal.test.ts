@@ -45,4 +45,12 @@ describe('flowbus on a terminal', function () {
     process.kill(pid, 'SIGTERM');
     assert.equal(await run.exit(), 0, run.out);
   });
+
+  it('says that pub reads what is typed', async () => {
+    const run = onTerminal('pub demo.typed');
+    const note = 'flowbus: reading standard input: each line is a message, Ctrl-D ends it';
+    await run.until('note', () => shown(run).includes(note));
+    run.child.stdin?.write('\x04');
+    assert.equal(await run.exit(), 0, run.out);
+  });
 });

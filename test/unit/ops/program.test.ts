@@ -28,7 +28,7 @@ async function run(...args: string[]): Promise<{ exit: number; out: string; err:
   return { exit, out: out.text, err: err.text };
 }
 
-const COMMANDS = ['start', 'sub', 'pub', 'request', 'reply', 'agents', 'token', 'bench'];
+const COMMANDS = ['start', 'sub', 'pub', 'request', 'reply', 'agents', 'token', 'bench', 'help'];
 
 describe('cli program', () => {
   it('answers wrong usage with one line and exit code 2', async () => {
@@ -45,6 +45,8 @@ describe('cli program', () => {
         /unknown option '--cuont' \(BAD_OPTION\): did you mean --count\? see --help$/,
       ],
       [['bus'], /unknown command 'bus' \(BAD_OPTION\): did you mean sub\?|unknown command 'bus'/],
+      [['help', 'nope'], /^flowbus: unknown command 'nope' \(BAD_OPTION\): see --help$/],
+      [['help', 'pubb'], /unknown command 'pubb' \(BAD_OPTION\): did you mean pub\? see --help$/],
       [['pub', 'a', 'b', '--priority', 'urgent'], /Allowed choices are critical, high/],
       [['pub', 'a', 'b', '--header', 'x'], /It must be name=value/],
       [['agents', '--online', '--offline'], /exclude each other/],

@@ -144,7 +144,13 @@ describe('configuration', () => {
       refused({ env: { FLOWBUS_MAX_PAYLOAD: '64K' } }),
       /^FLOWBUS_MAX_PAYLOAD "64K": must be a size /,
     );
-    assert.match(refused({ env: { FLOWBUS_PORT: '' } }), /^FLOWBUS_PORT "": must be a whole number/);
+    assert.match(refused({ flags: { port: '' } }), /^--port "": must be a whole number/);
+  });
+
+  it('takes an empty variable for one that is not set', () => {
+    const env = { FLOWBUS_PORT: '', FLOWBUS_CONFIG: '', FLOWBUS_COLOUR: '', FLOWBUS_AUTH_SECRET: '' };
+    assert.equal(loadConfig({ env }).port, 8081);
+    assert.equal(loadConfig({ env, file: file('port: 1\n') }).port, 1);
   });
 
   it('finds all that is wrong, in every source', () => {
