@@ -19,7 +19,7 @@ import { version } from './version.js';
 const EXAMPLES = `
 Each setting is a flag, a variable, or a line of the file; a flag goes before a variable, a variable before the file.
 Sizes are bytes or such as 64KiB, durations milliseconds or such as 5s. The log goes to standard error.
-SIGTERM and SIGINT drain; a second one ends at once.
+SIGTERM and SIGINT drain; a second one ends at once (the same signal within half a second counts as one).
 
 Examples:
   flowbus start
@@ -78,10 +78,12 @@ export function banner(
   const secured = config.authSecret !== undefined;
   const secret = secretFile === undefined ? '' : ` --auth-secret-file ${quoted(secretFile)}`;
   const known = secured && secretFile === undefined ? ', with the secret in FLOWBUS_AUTH_SECRET' : '';
+  const shards =
+    node.liveShards === node.shards ? node.shards : `${node.liveShards} of ${node.shards}, see the log`;
   const lines = [
     output.bold(`flowbus ${version()} listens on ${node.url}`),
     `  node    ${config.node}`,
-    `  shards  ${node.shards}`,
+    `  shards  ${shards}`,
     `  links   ${node.linkKind}`,
     '',
     `Try in another terminal${known}:`,
@@ -108,8 +110,18 @@ async function start(options: StartOptions, output: Output): Promise<number> {
   const node = await startNode(config, createLogger(config), { signals: true, dedicated: true });
   if (options.json) {
     const { host, port } = node.address;
-    const { url, shards, linkKind: links } = node;
-    const ready = { event: 'ready', url, host, port, node: config.node, shards, links, pid: process.pid };
+    const { url, shards, liveShards: live, linkKind: links } = node;
+    const ready = {
+      event: 'ready',
+      url,
+      host,
+      port,
+      node: config.node,
+      shards,
+      live,
+      links,
+      pid: process.pid,
+    };
     output.line(JSON.stringify(ready));
   } else for (const line of banner(node, config, secretFileOf(sources), output)) output.line(line);
   output.flush();

@@ -67,6 +67,7 @@ export interface Ready {
   port: number;
   node: string;
   shards: number;
+  live: number;
   links: string;
   pid: number;
 }

@@ -252,7 +252,12 @@ describe('cli program', () => {
   });
 
   it('says after the start what to try next', () => {
-    const node = { url: 'ws://127.0.0.1:8081', shards: 2, linkKind: 'shared-memory' } as RunningNode;
+    const node = {
+      url: 'ws://127.0.0.1:8081',
+      shards: 2,
+      liveShards: 2,
+      linkKind: 'shared-memory',
+    } as RunningNode;
     const output = new Output(new Recorder(), new Recorder(), {});
     const lines = banner(node, makeConfig({ node: 'node-a' }), undefined, output, 'flowbus');
     assert.match(lines[0], /^flowbus \d+\.\d+\.\d+\S* listens on ws:\/\/127\.0\.0\.1:8081$/);
@@ -266,6 +271,8 @@ describe('cli program', () => {
       `  flowbus pub demo.hello '{"hi":1}'`,
       '  flowbus agents',
     ]);
+    const partly = banner({ ...node, liveShards: 1 } as RunningNode, makeConfig(), undefined, output);
+    assert.equal(partly[2], '  shards  1 of 2, see the log');
     const secured = makeConfig({ authSecret: 'x'.repeat(32) });
     const there = { ...node, url: 'ws://127.0.0.1:9' } as RunningNode;
     const filed = banner(there, secured, "/etc/my bus's/secret", output, 'npx flowbus');
