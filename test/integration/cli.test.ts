@@ -81,20 +81,6 @@ describe('flowbus, the command', function () {
       assert.equal(ready.pid, broker.child.pid);
     });
 
-    it('logs that it listens when the shards are ready, and with how many', async () => {
-      const run = flowbus(['start', '--port=0', '--shards=3', '--json'], { FLOWBUS_URL: undefined });
-      await run.until('ready line', () => run.out.includes('\n'));
-      const messages = run.err
-        .trimEnd()
-        .split('\n')
-        .map((line) => JSON.parse(line).msg as string);
-      const ready = messages.filter((message) => /^shard \d is ready$/.test(message));
-      assert.equal(ready.length, 3);
-      assert.match(messages.at(-1) ?? '', /^listening on ws:\/\/127\.0\.0\.1:\d+ with 3 of 3 shards$/);
-      run.child.kill('SIGTERM');
-      assert.equal(await run.exit(), 0, run.err);
-    });
-
     it('tells a person what to do next, and ends with 0 at SIGTERM', async () => {
       const run = flowbus(['start', '--port=0', '--shards=1', '--links', 'unix-socket'], {
         FLOWBUS_URL: undefined,

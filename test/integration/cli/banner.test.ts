@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { endAll, MAIN, Run } from './run.js';
 
-describe('what flowbus start says to try next', function () {
+describe('what flowbus start says', function () {
   this.timeout(30_000);
   const runs: Run[] = [];
   let dir: string;
@@ -46,7 +46,19 @@ describe('what flowbus start says to try next', function () {
     assert.equal(await visitor.exit(), 0, visitor.err);
   }
 
-  it('works', () => works([]));
-  it('works with a file for the secret', () => works(['--auth-secret-file', 'the secret']));
-  it('works with the secret in the environment', () => works([], { FLOWBUS_AUTH_SECRET: 'e'.repeat(40) }));
+  it('logs that it listens when the shards are ready, and with how many', async () => {
+    const broker = run(['start', '--port=0', '--shards=3', '--json'], dir);
+    await broker.until('log line', () => broker.err.includes('listening on'));
+    const messages = broker.err
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line).msg as string);
+    const ready = messages.filter((message) => /^shard \d is ready$/.test(message));
+    assert.equal(ready.length, 3);
+    assert.match(messages.at(-1) ?? '', /^listening on ws:\/\/127\.0\.0\.1:\d+ with 3 of 3 shards$/);
+  });
+
+  it('tells what to try, and that works', () => works([]));
+  it('tells so with a file for the secret', () => works(['--auth-secret-file', 'the secret']));
+  it('tells so with the secret in the environment', () => works([], { FLOWBUS_AUTH_SECRET: 'e'.repeat(40) }));
 });

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { posix } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { type BrokerConfig, configTable, makeConfig } from '../../../lib/config/index.js';
 import { METRICS } from '../../../lib/telemetry/counters.js';
@@ -45,5 +48,49 @@ describe('ops/README.md', () => {
     const files = readdirSync(new URL('ops/cli/', ROOT)).filter((name) => name.endsWith('.ts'));
     assert.ok(files.length > 0 && existsSync(new URL('ops/cli/main.ts', ROOT)));
     for (const file of files) assert.ok(readme.includes(`\`${file}\``), file);
+  });
+});
+
+describe('the documents of the package', () => {
+  let files: string[];
+
+  before(function () {
+    this.timeout(20_000);
+    const packed = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
+      cwd: fileURLToPath(ROOT),
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    const [{ files: found }] = JSON.parse(packed) as [{ files: { path: string }[] }];
+    files = found.map(({ path }) => path);
+  });
+
+  /** The anchors that GitHub and npm make of headings. */
+  function anchorsOf(text: string): string[] {
+    return [...text.matchAll(/^#+ (.+)$/gm)].map(([, title]) =>
+      title
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N} _-]/gu, '')
+        .replaceAll(' ', '-'),
+    );
+  }
+
+  it('link to nothing that is not packed, and to headings that are there', () => {
+    const documents = files.filter((path) => path.endsWith('.md'));
+    assert.ok(documents.includes('README.md') && documents.includes('ops/README.md'));
+    for (const document of documents) {
+      const text = readFileSync(new URL(document, ROOT), 'utf8');
+      for (const [, link] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+        if (/^https?:/.test(link)) continue;
+        const [path, anchor] = link.split('#');
+        const target = path === '' ? document : posix.join(posix.dirname(document), path);
+        const packed = target.endsWith('/')
+          ? files.some((file) => file.startsWith(target))
+          : files.includes(target);
+        assert.ok(packed, `${document}: ${link}`);
+        if (anchor === undefined) continue;
+        assert.ok(anchorsOf(readFileSync(new URL(target, ROOT), 'utf8')).includes(anchor), link);
+      }
+    }
   });
 });
