@@ -17,7 +17,7 @@ export interface StartOptions {
    * of connections, by up to 48 MiB that nobody needs again. Default: false.
    */
   dedicated?: boolean;
-  /** Drain at SIGTERM and SIGINT, and end at once at the second. Default: false. */
+  /** Drain at SIGTERM and SIGINT, and end at once at the second (that is no echo of the first). Default: false. */
   signals?: boolean;
   /** The worker's program. Default: the shard worker beside this file. */
   exec?: string;
@@ -46,6 +46,8 @@ export interface RunningNode {
   /** For clients on this machine. */
   readonly url: string;
   readonly shards: number;
+  /** Of these, the ones that take connections right now. */
+  readonly liveShards: number;
   readonly linkKind: LinkKind;
   /** Resolves when everything has ended, with the exit code: 0, or 1 when a shard had to be killed or crashed meanwhile. */
   readonly closed: Promise<number>;
@@ -56,6 +58,12 @@ export interface RunningNode {
   /** The processes of the shards right now. */
   processes(): ShardProcessInfo[];
 }
+
+/**
+ * GNU `timeout` and some service managers send one signal twice, to the process and to its group: the same signal within
+ * so long of the first (ms) is not somebody who will not wait.
+ */
+const SIGNAL_ECHO = 500;
 
 const DEFAULT_EXEC = fileURLToPath(new URL('./worker.js', import.meta.url));
 
@@ -121,7 +129,11 @@ class Primary implements RunningNode {
       log,
     });
     this.#onExit = () => this.#ground?.remove();
+    let first: { signal: NodeJS.Signals; at: number } | null = null;
     this.#onSignal = (signal) => {
+      const now = performance.now();
+      if (first !== null && signal === first.signal && now - first.at < SIGNAL_ECHO) return;
+      first ??= { signal, at: now };
       if (this.#stopping) {
         log.warn({ signal }, `${signal} again: ending at once`);
         void this.kill();
@@ -142,6 +154,10 @@ class Primary implements RunningNode {
 
   get linkKind(): LinkKind {
     return this.#ground?.linkKind ?? 'unix-socket';
+  }
+
+  get liveShards(): number {
+    return this.#supervisor.processes().filter(({ live }) => live).length;
   }
 
   processes(): ShardProcessInfo[] {
@@ -170,9 +186,10 @@ class Primary implements RunningNode {
       throw error;
     }
     this.#acceptor.open();
+    const { url, shards, linkKind: links, liveShards: live } = this;
     this.#log.info(
-      { url: this.url, shards: this.shards, links: this.linkKind, accept: this.#accept },
-      `listening on ${this.url}`,
+      { url, shards, live, links, accept: this.#accept },
+      `listening on ${url} with ${live} of ${shards} shards${live < shards ? '; the others are started again' : ''}`,
     );
   }
 
@@ -235,7 +252,8 @@ class Primary implements RunningNode {
 }
 
 /**
- * Starts a node in this process and its shard workers: resolves when it listens and its shards are ready.
+ * Starts a node in this process and its shard workers: resolves when it listens and its shards are ready, or at least
+ * one is and the others have failed: those go on being started.
  * @throws FlowbusError PORT_IN_USE, BAD_CONFIG (host or port that cannot be listened on, links that do not work
  * here), SHARED_MEMORY_FULL, or the code that a worker gave; Error when shards die at start without one
  */

@@ -106,11 +106,12 @@ class Worker {
         this.#http.listen(boot.listen.port, boot.listen.host, resolve);
       });
     }
-    this.#channel.ready();
+    // Before the primary is told, which may say at once that all are: the log is one stream.
     this.#log.info(
       { slot: boot.slot, incarnation: boot.incarnation, links: boot.linkKind },
       `shard ${boot.slot} is ready`,
     );
+    this.#channel.ready();
   }
 
   #adopt(socket: Socket): void {

@@ -8,7 +8,8 @@ export {
   MAX_SHARDS,
   MIN_SECRET_BYTES,
 } from './keys.js';
-export { type ConfigSources, loadConfig, makeConfig, OTHER_VARIABLES } from './load.js';
+export { type ConfigSources, loadConfig, makeConfig, OTHER_VARIABLES, secretFileOf } from './load.js';
 export { isLoopback } from './loopback.js';
 export { nearest } from './nearest.js';
+export { ConfigError } from './problems.js';
 export { formatDuration, formatSize, parseDuration, parseSize } from './units.js';

@@ -1,16 +1,21 @@
-/** From flags, environment and file to one `BrokerConfig`: flag before variable before file before default. */
+/**
+ * From flags, environment and file to one `BrokerConfig`: flag before variable before file before default. Everything is
+ * read to its end, whatever is wrong with it, so that all problems are known at once.
+ */
 import { readFileSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { FlowbusError } from '../errors.js';
 import { type BrokerConfig, CONFIG_KEYS, type ConfigKey, type ConfigName } from './keys.js';
 import { byteLength } from './kinds.js';
 import { isLoopback } from './loopback.js';
 import { nearest } from './nearest.js';
+import { Problems } from './problems.js';
 
 export interface ConfigSources {
   /** Values of command line flags, by setting name; undefined = not given. */
   readonly flags?: Readonly<Partial<Record<ConfigName, unknown>>>;
-  /** Environment variables; those that do not begin with FLOWBUS_ are ignored. */
+  /** Environment variables; those that do not begin with FLOWBUS_ are ignored, and those that are empty. */
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** Path of a YAML file (the flag `--config`); without it the variable FLOWBUS_CONFIG. */
   readonly file?: string;
@@ -104,22 +109,27 @@ function readText(path: string, spelled: string): string {
 const KEYS_BY_NAME: ReadonlyMap<string, ConfigKey> = new Map(CONFIG_KEYS.map((key) => [key.name, key]));
 const KEYS_BY_ENV: ReadonlyMap<string, ConfigKey> = new Map(CONFIG_KEYS.map((key) => [key.env, key]));
 
-function fromFlags(flags: NonNullable<ConfigSources['flags']>, prefix: 'flag' | 'name'): Found[] {
+function fromFlags(
+  flags: NonNullable<ConfigSources['flags']>,
+  prefix: 'flag' | 'name',
+  problems: Problems,
+): Found[] {
   const found: Found[] = [];
   for (const [name, value] of Object.entries(flags)) {
     if (value === undefined) continue;
     const key = KEYS_BY_NAME.get(name);
     if (key === undefined)
-      throw unknown(name, nearest(name, KEYS_BY_NAME.keys()), 'see flowbus start --help');
-    found.push({ key, value, spelled: prefix === 'flag' ? key.flag : name });
+      problems.add(unknown(name, nearest(name, KEYS_BY_NAME.keys()), 'see flowbus start --help'));
+    else found.push({ key, value, spelled: prefix === 'flag' ? key.flag : name });
   }
   return found;
 }
 
-function fromEnvironment(env: NonNullable<ConfigSources['env']>): Found[] {
+function fromEnvironment(env: NonNullable<ConfigSources['env']>, problems: Problems): Found[] {
   const found: Found[] = [];
   for (const [name, value] of Object.entries(env)) {
-    if (!name.startsWith('FLOWBUS_') || value === undefined || isServiceLink(name, value)) continue;
+    // Empty is as good as unset: what compose files and shells make of a variable that nobody has given.
+    if (!name.startsWith('FLOWBUS_') || !value || isServiceLink(name, value)) continue;
     if ((OTHER_VARIABLES as readonly string[]).includes(name)) continue;
     const key = KEYS_BY_ENV.get(name);
     if (key === undefined) {
@@ -127,9 +137,8 @@ function fromEnvironment(env: NonNullable<ConfigSources['env']>): Found[] {
         name.slice('FLOWBUS_'.length),
         [...KEYS_BY_ENV.keys(), ...OTHER_VARIABLES].map(shortName),
       );
-      throw unknown(name, guess && `FLOWBUS_${guess}`, 'unset it, or see flowbus start --help');
-    }
-    found.push({ key, value, spelled: name });
+      problems.add(unknown(name, guess && `FLOWBUS_${guess}`, 'unset it, or see flowbus start --help'));
+    } else found.push({ key, value, spelled: name });
   }
   return found;
 }
@@ -138,7 +147,8 @@ function shortName(variable: string): string {
   return variable.slice('FLOWBUS_'.length);
 }
 
-function fromFile(path: string, spelled: string): Found[] {
+/** Throws when it cannot be read as a whole. */
+function fromFile(path: string, spelled: string, problems: Problems): Found[] {
   const document = parseDocument(readText(path, spelled), { prettyErrors: true });
   const [problem] = document.errors;
   if (problem !== undefined) {
@@ -161,9 +171,8 @@ function fromFile(path: string, spelled: string): Found[] {
     const key = KEYS_BY_NAME.get(String(name));
     if (key === undefined) {
       const guess = nearest(String(name).replace(/[-_]/g, ''), KEYS_BY_NAME.keys());
-      throw unknown(`${path}: ${show(name)}`, guess, 'see ops/README.md for all settings');
-    }
-    found.push({ key, value, spelled: `${path}: ${key.name}` });
+      problems.add(unknown(`${path}: ${show(name)}`, guess, 'see ops/README.md for all settings'));
+    } else found.push({ key, value, spelled: `${path}: ${key.name}` });
   }
   return found;
 }
@@ -181,6 +190,9 @@ function readSecret(values: Map<ConfigName, unknown>, places: Map<ConfigName, st
   values.delete('authSecretFile');
 }
 
+/** What bears on whether the broker may listen where it is told to. One of them wrong, and nobody can say. */
+const SAFETY: readonly ConfigName[] = ['host', 'authSecret', 'authSecretFile', 'allowUnauthenticated'];
+
 function refuseUnsafe(config: BrokerConfig, spelledHost: string): void {
   if (config.authSecret !== undefined || config.allowUnauthenticated || isLoopback(config.host)) return;
   throw new FlowbusError(
@@ -190,45 +202,75 @@ function refuseUnsafe(config: BrokerConfig, spelledHost: string): void {
   );
 }
 
-function build(sources: readonly (readonly Found[])[]): BrokerConfig {
+function build({ found, complete }: Gathered, problems: Problems): BrokerConfig {
   const values = new Map<ConfigName, unknown>();
   const places = new Map<ConfigName, string>();
-  for (const source of sources) {
+  const wrong = new Set<ConfigName>();
+  for (const one of found) {
+    const { name } = one.key;
     // A value that loses to another source is checked all the same: it would be the next one's surprise.
-    for (const found of source) {
-      const value = parseValue(found);
-      if (places.has(found.key.name)) continue;
-      values.set(found.key.name, value);
-      places.set(found.key.name, found.spelled);
-    }
+    const value = problems.attempt(() => parseValue(one));
+    if (value === undefined) wrong.add(name);
+    if (places.has(name)) continue;
+    if (value !== undefined) values.set(name, value);
+    places.set(name, one.spelled);
   }
-  readSecret(values, places);
-  const complete: Partial<Record<ConfigName, unknown>> = {};
+  const before = problems.count;
+  problems.attempt(() => readSecret(values, places));
+  const config = {} as Record<ConfigName, unknown>;
   for (const key of CONFIG_KEYS)
-    complete[key.name] = values.has(key.name) ? values.get(key.name) : key.fallback();
-  const config = complete as unknown as BrokerConfig;
-  refuseUnsafe(config, places.get('host') ?? '--host');
-  return Object.freeze(config);
+    config[key.name] = values.has(key.name) ? values.get(key.name) : key.fallback();
+  const safetyKnown = complete && problems.count === before && !SAFETY.some((name) => wrong.has(name));
+  if (safetyKnown) {
+    problems.attempt(() => refuseUnsafe(config as BrokerConfig, places.get('host') ?? '--host'));
+  }
+  problems.throwIfAny();
+  return Object.freeze(config as BrokerConfig);
+}
+
+interface Gathered {
+  /** What goes before the others comes first. */
+  readonly found: readonly Found[];
+  /** False: a source could not be read, so that there may be more settings. */
+  readonly complete: boolean;
+}
+
+function gather({ flags = {}, env = {}, file }: ConfigSources, problems: Problems): Gathered {
+  const found = [...fromFlags(flags, 'flag', problems), ...fromEnvironment(env, problems)];
+  const path = file ?? (env.FLOWBUS_CONFIG || undefined);
+  if (path === undefined) return { found, complete: true };
+  const spelled = file === undefined ? 'FLOWBUS_CONFIG' : '--config';
+  const inFile = problems.attempt(() => fromFile(path, spelled, problems));
+  return { found: [...found, ...(inFile ?? [])], complete: inFile !== undefined };
 }
 
 /**
  * The configuration from all sources. Every problem is one line that names the setting as the user spelled it, the
  * value, and what is allowed.
- * @throws FlowbusError BAD_CONFIG; UNSAFE_LISTEN when `host` is not loopback, there is no `authSecret`, and
- * `allowUnauthenticated` is false.
+ * @throws ConfigError with all of them: BAD_CONFIG, or UNSAFE_LISTEN when nothing else is wrong but that `host` is not
+ * loopback, there is no `authSecret`, and `allowUnauthenticated` is false.
  */
-export function loadConfig({ flags = {}, env = {}, file }: ConfigSources): BrokerConfig {
-  const sources = [fromFlags(flags, 'flag'), fromEnvironment(env)];
-  if (file !== undefined) sources.push(fromFile(file, '--config'));
-  else if (env.FLOWBUS_CONFIG !== undefined) sources.push(fromFile(env.FLOWBUS_CONFIG, 'FLOWBUS_CONFIG'));
-  return build(sources);
+export function loadConfig(sources: ConfigSources): BrokerConfig {
+  const problems = new Problems();
+  return build(gather(sources, problems), problems);
+}
+
+/**
+ * The file that `authSecret` comes from, with its whole path, for whoever is to make tokens elsewhere; undefined when
+ * it comes from no file. Of sources that `loadConfig` accepts.
+ */
+export function secretFileOf(sources: ConfigSources): string | undefined {
+  const { found } = gather(sources, new Problems());
+  const file = found.find(({ key }) => key.name === 'authSecretFile');
+  return file === undefined ? undefined : resolve(String(file.value));
 }
 
 /**
  * The defaults with `settings` in their place, validated as any other source, for programs that start a node
  * themselves. Reads no environment and no configuration file.
- * @throws FlowbusError as `loadConfig`
+ * @throws ConfigError as `loadConfig`
  */
 export function makeConfig(settings: Partial<BrokerConfig> = {}): BrokerConfig {
-  return build([fromFlags(settings, 'name')]);
+  const problems = new Problems();
+  return build({ found: fromFlags(settings, 'name', problems), complete: true }, problems);
 }

@@ -4,7 +4,13 @@
  */
 
 const SIZE_UNITS: Readonly<Record<string, number>> = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
-const DURATION_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, min: 60_000, h: 3_600_000 };
+const DURATION_UNITS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1000,
+  min: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
 
 /** Longer texts are refused before the pattern runs. */
 const MAX_TEXT = 32;
@@ -28,7 +34,7 @@ export function parseSize(text: string): number | undefined {
   return parseAmount(text, SIZE_UNITS);
 }
 
-/** Milliseconds of `200`, `200ms`, `5s`, `1.5min` (units ms, s, min, h; none = ms); undefined when it is no duration. */
+/** Milliseconds of `200`, `200ms`, `5s`, `1.5min` (units ms, s, min, h, d; none = ms); undefined when it is no duration. */
 export function parseDuration(text: string): number | undefined {
   return parseAmount(text, DURATION_UNITS);
 }

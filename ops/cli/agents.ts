@@ -18,8 +18,11 @@ interface AgentsOptions extends ClientOptions {
 }
 
 const EXAMPLES = `
+Exit code 1 when --id names an agent that is not there (or not as the other options want it): a script can ask.
+
 Examples:
   flowbus agents
+  flowbus agents --id worker-7 --online
   flowbus agents --capability ocr
   flowbus agents --all --json | jq -r .agentId
 ${EXIT_HELP}`;
@@ -74,7 +77,7 @@ async function agents(options: AgentsOptions, output: Output): Promise<Exit> {
         output.line(output.bold(head));
         for (const line of lines) output.line(line);
       }
-      return Exit.ok;
+      return options.id !== undefined && records.length === 0 ? Exit.failed : Exit.ok;
     },
   });
 }

@@ -1,10 +1,12 @@
 /** One connection for the time of one command. */
 import { randomBytes } from 'node:crypto';
-import type { Agent, ConnectOptions } from '../../lib/client/index.js';
+import type { Agent, ConnectOptions, Message } from '../../lib/client/index.js';
 import type { FlowbusError } from '../../lib/errors.js';
+import { ERROR_HEADER } from '../../lib/wire/extensions.js';
 import { type Exit, failureLine, failureOf } from './exit.js';
 import { type ClientOptions, DEFAULT_URL } from './options.js';
 import type { Output } from './output.js';
+import { escapeControl } from './text.js';
 
 /** A broker that does not answer the goodbye does not keep the command from ending (ms). */
 const CLOSE_LIMIT = 2000;
@@ -12,23 +14,26 @@ const CLOSE_LIMIT = 2000;
 export interface Work {
   /** Whether a lost connection may come back. A command that only asks once fails instead. */
   readonly reconnect: boolean;
+  /** Messages in hand at a time; default: the SDK's. */
+  readonly maxInFlight?: number;
   /** The exit code after SIGINT or SIGTERM. */
   interrupted(): Exit;
   run(agent: Agent): Promise<Exit>;
 }
 
-function connectOptions(options: ClientOptions, reconnect: boolean): ConnectOptions {
+function connectOptions(options: ClientOptions, { reconnect, maxInFlight }: Work): ConnectOptions {
   return {
     agentId: options.agentId ?? `cli-${randomBytes(4).toString('hex')}`,
     agentType: 'cli',
     token: options.token,
     ...(reconnect ? {} : { reconnect: false }),
+    ...(maxInFlight !== undefined && { maxInFlight }),
   };
 }
 
 /** A notice as text, or as an object for scripts. */
 export function note(output: Output, json: boolean, event: string, fields: object, text: string): void {
-  output.notice(json ? JSON.stringify({ event, ...fields }) : `flowbus: ${text}`);
+  output.notice(json ? JSON.stringify({ event, ...fields }) : `flowbus: ${escapeControl(text)}`);
 }
 
 function report(agent: Agent, output: Output, json: boolean): void {
@@ -59,21 +64,31 @@ function lost(agent: Agent, output: Output, json: boolean, makeError: MakeError)
 
 type MakeError = (code: FlowbusError['code'], message: string) => FlowbusError;
 
+/** GNU `timeout` and some service managers send a signal twice, to the process and to its group (ms). */
+const ECHO = 500;
+
 function signalled(): { arrived: Promise<null>; forget(): void } {
-  let onSignal = (): void => {};
+  let forget = (): void => {};
   const arrived = new Promise<null>((resolve) => {
-    onSignal = () => resolve(null);
-  });
-  // Once: a second signal ends the process the way the system does it.
-  process.once('SIGINT', onSignal);
-  process.once('SIGTERM', onSignal);
-  return {
-    arrived,
-    forget: () => {
+    let first = Number.NaN;
+    const onSignal = (signal: NodeJS.Signals): void => {
+      if (Number.isNaN(first)) {
+        first = performance.now();
+        resolve(null);
+      } else if (performance.now() - first > ECHO) {
+        // Somebody does not want to wait: the system's own way.
+        forget();
+        process.kill(process.pid, signal);
+      }
+    };
+    forget = () => {
       process.off('SIGINT', onSignal);
       process.off('SIGTERM', onSignal);
-    },
-  };
+    };
+    process.on('SIGINT', onSignal);
+    process.on('SIGTERM', onSignal);
+  });
+  return { arrived, forget: () => forget() };
 }
 
 async function closeSoon(agent: Agent): Promise<void> {
@@ -91,7 +106,7 @@ export async function withAgent(options: ClientOptions, output: Output, work: Wo
   const { connect, FlowbusError } = await import('../../lib/client/index.js');
   const json = options.json === true;
   const urls = options.url === undefined || options.url.length === 0 ? [DEFAULT_URL] : options.url;
-  const agent = await connect(urls, connectOptions(options, work.reconnect));
+  const agent = await connect(urls, connectOptions(options, work));
   const signal = signalled();
   try {
     report(agent, output, json);
@@ -99,13 +114,34 @@ export async function withAgent(options: ClientOptions, output: Output, work: Wo
     const result = await Promise.race([work.run(agent), gone, signal.arrived]);
     return result ?? work.interrupted();
   } finally {
-    signal.forget();
     output.flush();
     await closeSoon(agent);
+    signal.forget();
   }
 }
 
 /** For errors that do not end the command. */
-export function noteError(output: Output, json: boolean, error: FlowbusError): void {
+export function noteError(output: Output, json: boolean, error: unknown): void {
   output.notice(failureLine(failureOf(error), json));
+}
+
+/** Says once that a message came to the agent itself which the command has no use for. `hint`: what would have one. */
+export function noteDirect(
+  output: Output,
+  json: boolean,
+  agent: Agent,
+  hint: string,
+): (message: Message) => void {
+  let noted = false;
+  return ({ from }) => {
+    if (noted) return;
+    noted = true;
+    const { agentId } = agent;
+    note(output, json, 'direct', { from, agentId }, `${from} sent a message to ${agentId} itself; ${hint}`);
+  };
+}
+
+/** Answers a request with an error, without making one here. */
+export function refuse(message: Message, reason: string): void {
+  message.reply('', { headers: { [ERROR_HEADER]: reason } });
 }

@@ -1,5 +1,6 @@
 /** How a command ends: its exit code, and the one line that says why. */
 import { CommanderError } from 'commander';
+import { ConfigError } from '../../lib/config/index.js';
 import { ERRORS, type ErrorCode, FlowbusError } from '../../lib/errors.js';
 import { escapeControl } from './text.js';
 
@@ -32,6 +33,7 @@ const USAGE: ReadonlySet<ErrorCode> = new Set([
   'UNSAFE_LISTEN',
   'BAD_TOPIC',
   'BAD_PATTERN',
+  'FORBIDDEN_TOPIC',
 ]);
 
 /** What a thrown value means to the user. */
@@ -40,6 +42,8 @@ export interface Failure {
   readonly code: string;
   readonly what: string;
   readonly remedy: string;
+  /** When it is several things: each of them. */
+  readonly parts?: readonly Failure[];
 }
 
 function exitOf(code: ErrorCode): Exit {
@@ -72,6 +76,10 @@ export class CommandError extends Error {
 export function failureOf(error: unknown): Failure {
   if (error instanceof CommandError) return error.failure;
   if (error instanceof CommanderError) return usageFailure(error);
+  if (error instanceof ConfigError) {
+    const parts = error.problems.map(failureOf);
+    return { ...parts[0], what: parts.map(({ what }) => what).join('; '), parts };
+  }
   if (error instanceof FlowbusError) {
     const { summary, remedy } = ERRORS[error.code];
     // Many messages end with the remedy already, which is the line's third part.
@@ -83,9 +91,13 @@ export function failureOf(error: unknown): Failure {
   return { exit: Exit.failed, code, what, remedy: 'Please report this with the command that you ran.' };
 }
 
-/** `flowbus: <what> (<CODE>): <what to do>`, or the same as JSON. */
+/** `flowbus: <what> (<CODE>): <what to do>`, a line for each part, or one JSON object with all of it. */
 export function failureLine(failure: Failure, json: boolean): string {
-  const { code, what, remedy } = failure;
-  if (json) return JSON.stringify({ event: 'error', code, message: what, remedy });
+  const { code, what, remedy, parts } = failure;
+  if (json) {
+    const problems = parts?.map((part) => ({ code: part.code, message: part.what, remedy: part.remedy }));
+    return JSON.stringify({ event: 'error', code, message: what, remedy, problems });
+  }
+  if (parts !== undefined) return parts.map((part) => failureLine(part, false)).join('\n');
   return `flowbus: ${what} (${code}): ${remedy}`;
 }

@@ -57,13 +57,24 @@ export function parseCount(value: string): number {
   return count;
 }
 
+function parseBetween(value: string, least: number, most: number, allowed: string): number {
+  const duration = parseDuration(value);
+  if (duration === undefined || duration < least || duration > most) {
+    throw new InvalidArgumentError(`It must be a duration ${allowed}.`);
+  }
+  return duration;
+}
+
+const DAY = 86_400_000;
+
 /** Milliseconds, up to a day: the bound of the SDK. */
 export function parseWait(value: string): number {
-  const wait = parseDuration(value);
-  if (wait === undefined || wait < 1 || wait > 86_400_000) {
-    throw new InvalidArgumentError('It must be a duration from 1ms to 24h, such as 500ms or 5s.');
-  }
-  return wait;
+  return parseBetween(value, 1, DAY, 'from 1ms to 24h, such as 500ms or 5s');
+}
+
+/** Milliseconds that a token lives: tokens count in seconds, and nobody takes one back before its end. */
+export function parseLife(value: string): number {
+  return parseBetween(value, 1000, 365 * DAY, 'from 1s to 365d, such as 12h or 30d');
 }
 
 function parseHeader(value: string, before: Readonly<Record<string, string>> = {}): Record<string, string> {
@@ -80,17 +91,19 @@ export interface MessageOptions {
   readonly header?: Readonly<Record<string, string>>;
 }
 
+export function encodingOption(): Option {
+  return new Option(
+    '--encoding <name>',
+    'what the payload is; auto: JSON if an object or array, else text or bytes',
+  )
+    .choices(ENCODINGS)
+    .default('auto');
+}
+
 /** Options of whatever is published. */
 export function addMessageOptions(command: Command): Command {
   return command
-    .addOption(
-      new Option(
-        '--encoding <name>',
-        'what the payload is; auto: JSON if an object or array, else text or bytes',
-      )
-        .choices(ENCODINGS)
-        .default('auto'),
-    )
+    .addOption(encodingOption())
     .addOption(new Option('--priority <lane>', 'lane of the message (default: normal)').choices(LANES))
     .addOption(new Option('--ttl <duration>', 'not worth delivering after this long').argParser(parseWait))
     .option('--key <key>', 'ordering key')

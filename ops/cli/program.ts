@@ -1,11 +1,13 @@
 /** The command line as a whole: which commands there are, and how every one of them ends. */
 import { Command, CommanderError } from 'commander';
+import { nearest } from '../../lib/config/index.js';
 import { addAgents } from './agents.js';
 import { addBench } from './bench.js';
 import { EXIT_HELP, Exit, failureLine, failureOf } from './exit.js';
-import { addClientOptions } from './options.js';
+import { addClientOptions, refuseClientOptions } from './options.js';
 import type { Output } from './output.js';
 import { addPub } from './pub.js';
+import { addReply } from './reply.js';
 import { addRequest } from './request.js';
 import { addStart } from './start.js';
 import { addSub } from './sub.js';
@@ -22,24 +24,66 @@ ${EXIT_HELP}`;
 
 const HELP: ReadonlySet<string> = new Set(['commander.helpDisplayed', 'commander.version', 'commander.help']);
 
+const HELP_EXAMPLES = `
+Examples:
+  flowbus help
+  flowbus help pub
+${EXIT_HELP}`;
+
+/** Commander's own prints everything, and why it does so not, when there is no such command. */
+function addHelp(program: Command): void {
+  program
+    .command('help')
+    .summary('print the help of a command')
+    .description('Print the help of a command, or of flowbus.')
+    .configureHelp({ showGlobalOptions: false })
+    .argument('[command]', 'which one')
+    .addHelpText('after', HELP_EXAMPLES)
+    .action((name: string | undefined, _options: unknown, self: Command) => {
+      refuseClientOptions(self);
+      if (name === undefined) program.help();
+      const named = program.commands.find((command) => command.name() === name);
+      if (named !== undefined) named.help();
+      const guess = nearest(
+        name,
+        program.commands.map((command) => command.name()),
+      );
+      const hint = guess === undefined ? '' : `\n(Did you mean ${guess}?)`;
+      program.error(`error: unknown command '${name}'${hint}`, { code: 'commander.unknownCommand' });
+    });
+}
+
+/** As everywhere, an empty variable is as good as none. */
+function forgetEmptyVariables(program: Command): void {
+  for (const option of program.options) {
+    if (option.envVar !== undefined && process.env[option.envVar] === '') {
+      const name = option.attributeName();
+      if (program.getOptionValueSource(name) === 'env') program.setOptionValue(name, undefined);
+    }
+  }
+}
+
 export function createProgram(output: Output, done: (exit: number) => void): Command {
   const program = new Command('flowbus')
     .description('A real-time message bus for coordinating agents.')
     .version(version(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
-    .helpCommand('help [command]', 'print the help of a command')
+    .helpCommand(false)
     .configureHelp({ showGlobalOptions: true })
     // What goes wrong is printed once, by runCli.
     .configureOutput({ outputError: () => {} })
     .exitOverride();
   addClientOptions(program);
+  program.hook('preAction', () => forgetEmptyVariables(program));
   addStart(program, output, done);
   addSub(program, output, done);
   addPub(program, output, done);
   addRequest(program, output, done);
+  addReply(program, output, done);
   addAgents(program, output, done);
   addToken(program, output, done);
   addBench(program, done);
+  addHelp(program);
   return program.addHelpText('after', EXAMPLES);
 }
 

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import type { Agent, SendOptions } from '../../lib/client/index.js';
 import { FlowbusError } from '../../lib/errors.js';
-import { noteError, withAgent } from './client.js';
-import { EXIT_HELP, Exit } from './exit.js';
+import { note, noteError, withAgent } from './client.js';
+import { EXIT_HELP, Exit, failureOf } from './exit.js';
 import { encodeInput, readLines, readWhole } from './input.js';
 import { addMessageOptions, type ClientOptions, type MessageOptions } from './options.js';
 import type { Output } from './output.js';
@@ -67,8 +67,15 @@ async function pub(
     reconnect: !single,
     interrupted: () => Exit.interrupted,
     run: async (agent) => {
+      if (!single && process.stdin.isTTY) {
+        const each = options.whole ? 'all of it is one message' : 'each line is a message';
+        note(output, json, 'reading', { topic }, `reading standard input: ${each}, Ctrl-D ends it`);
+      }
       let refused = 0;
+      let exit: Exit = Exit.ok;
       agent.on('error', (error) => {
+        // The first says it: those behind it are mostly the same.
+        if (refused === 0) exit = failureOf(error).exit;
         refused++;
         noteError(output, json, error);
       });
@@ -84,7 +91,7 @@ async function pub(
         await settle(agent);
       }
       if (json) output.line(JSON.stringify({ event: 'published', topic, messages: published, refused }));
-      return refused === 0 ? Exit.ok : Exit.failed;
+      return exit;
     },
   });
 }

@@ -4,8 +4,10 @@ import {
   CONFIG_KEYS,
   type ConfigKey,
   type ConfigName,
+  type ConfigSources,
   loadConfig,
   prepareDataDir,
+  secretFileOf,
 } from '../../lib/config/index.js';
 import { createLogger } from '../../lib/telemetry/log.js';
 import type { RunningNode } from '../../shards/primary.js';
@@ -17,7 +19,7 @@ import { version } from './version.js';
 const EXAMPLES = `
 Each setting is a flag, a variable, or a line of the file; a flag goes before a variable, a variable before the file.
 Sizes are bytes or such as 64KiB, durations milliseconds or such as 5s. The log goes to standard error.
-SIGTERM and SIGINT drain; a second one ends at once.
+SIGTERM and SIGINT drain; a second one ends at once (the same signal within half a second counts as one).
 
 Examples:
   flowbus start
@@ -40,11 +42,11 @@ function flagOption(key: ConfigKey): Option {
   return new Option(`${key.flag} ${value}`, `${key.description}${allowed} ${from}`);
 }
 
-/** Throws what `loadConfig` throws. `options` may hold more than settings. */
-export function configOf(options: StartOptions, env: NodeJS.ProcessEnv): BrokerConfig {
+/** Where the settings are. `options` may hold more than them. */
+export function sourcesOf(options: StartOptions, env: NodeJS.ProcessEnv): ConfigSources {
   const flags: Partial<Record<ConfigName, unknown>> = {};
   for (const { name } of CONFIG_KEYS) flags[name] = options[name];
-  return loadConfig({ flags, env, file: options.config });
+  return { flags, env, file: options.config };
 }
 
 /** How the user would type a command here: `npm start` does not put `flowbus` on the path. */
@@ -52,42 +54,76 @@ function commandName(): string {
   return process.env.npm_command === undefined ? 'flowbus' : 'npx flowbus';
 }
 
+/** A path as a shell takes it for one word. */
+function quoted(path: string): string {
+  return /^[\w./+@-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+}
+
+/** One agent for each command: the same agentId twice, and the newer would end the older. */
+const TRIALS = [
+  { agentId: 'listener-1', words: "sub 'demo.**'" },
+  { agentId: 'speaker-1', words: `pub demo.hello '{"hi":1}'` },
+  { agentId: 'visitor-1', words: 'agents' },
+];
+
+/** `secretFile`: where the secret is, when it is in a file. */
 export function banner(
   node: RunningNode,
   config: BrokerConfig,
+  secretFile: string | undefined,
   output: Output,
   command = commandName(),
 ): string[] {
   const url = node.url === DEFAULT_URL ? '' : ` --url ${node.url}`;
-  const token = config.authSecret === undefined ? '' : ' --agent-id me --token "$TOKEN"';
+  const secured = config.authSecret !== undefined;
+  const secret = secretFile === undefined ? '' : ` --auth-secret-file ${quoted(secretFile)}`;
+  const known = secured && secretFile === undefined ? ', with the secret in FLOWBUS_AUTH_SECRET' : '';
+  const shards =
+    node.liveShards === node.shards ? node.shards : `${node.liveShards} of ${node.shards}, see the log`;
   const lines = [
     output.bold(`flowbus ${version()} listens on ${node.url}`),
     `  node    ${config.node}`,
-    `  shards  ${node.shards}`,
+    `  shards  ${shards}`,
     `  links   ${node.linkKind}`,
     '',
-    'Try in another terminal:',
+    `Try in another terminal${known}:`,
   ];
-  if (token !== '') lines.push(output.cyan(`  TOKEN=$(${command} token me --auth-secret-file <file>)`));
-  for (const next of [`sub 'demo.**'`, `pub demo.hello '{"hi":1}'`, 'agents']) {
-    lines.push(output.cyan(`  ${command} ${next}${url}${token}`));
+  for (const { agentId, words } of TRIALS) {
+    const token = secured ? `FLOWBUS_TOKEN=$(${command} token ${agentId}${secret}) ` : '';
+    lines.push(output.cyan(`  ${token}${command} ${words}${url}${secured ? ` --agent-id ${agentId}` : ''}`));
   }
   return lines;
 }
 
 async function start(options: StartOptions, output: Output): Promise<number> {
-  const loaded = configOf(options, process.env);
-  const config =
-    loaded.dataDir === undefined ? loaded : { ...loaded, dataDir: prepareDataDir(loaded.dataDir) };
+  const sources = sourcesOf(options, process.env);
+  const loaded = loadConfig(sources);
+  const { dataDir, logFormat } = loaded;
+  const config: BrokerConfig = {
+    ...loaded,
+    ...(dataDir !== undefined && { dataDir: prepareDataDir(dataDir) }),
+    // Whoever reads the one stream as JSON reads the other so too, on a terminal as well.
+    ...(options.json && logFormat === 'auto' && { logFormat: 'json' }),
+  };
   // Loaded here, so that no other command pays for the broker, and none needs its native parts.
   const { startNode } = await import('../../shards/primary.js');
   const node = await startNode(config, createLogger(config), { signals: true, dedicated: true });
   if (options.json) {
     const { host, port } = node.address;
-    const { url, shards, linkKind: links } = node;
-    const ready = { event: 'ready', url, host, port, node: config.node, shards, links, pid: process.pid };
+    const { url, shards, liveShards: live, linkKind: links } = node;
+    const ready = {
+      event: 'ready',
+      url,
+      host,
+      port,
+      node: config.node,
+      shards,
+      live,
+      links,
+      pid: process.pid,
+    };
     output.line(JSON.stringify(ready));
-  } else for (const line of banner(node, config, output)) output.line(line);
+  } else for (const line of banner(node, config, secretFileOf(sources), output)) output.line(line);
   output.flush();
   return node.closed;
 }

@@ -1,62 +1,104 @@
 import { type Command, Option } from 'commander';
-import type { Message } from '../../lib/client/index.js';
+import type { Agent, Message } from '../../lib/client/index.js';
 import { FlowbusError } from '../../lib/errors.js';
-import { note, noteError, withAgent } from './client.js';
-import { EXIT_HELP, Exit } from './exit.js';
+import { isReserved, patternProblem } from '../../lib/topics/topic.js';
+import { note, noteDirect, noteError, refuse, withAgent } from './client.js';
+import { CommandError, EXIT_HELP, Exit } from './exit.js';
 import { type ClientOptions, parseCount, parseWait } from './options.js';
 import type { Output } from './output.js';
 import { escapeControl, messageLine, showPayload } from './text.js';
 
 interface SubOptions extends ClientOptions {
+  readonly direct?: boolean;
   readonly count?: number;
   readonly timeout?: number;
 }
 
 const EXAMPLES = `
 Prints a line for each message: topic, sender, payload; with --json an object. "subscribed" on standard error says
-that every message published from now on will come.
+that every message published from now on will come. Requests are refused: "flowbus reply" answers them.
 
 Examples:
   flowbus sub 'demo.**'
-  flowbus sub 'agent.*.status' --count 10 --timeout 30s
+  flowbus sub 'agent.*.status' 'logs.**' --count 10 --timeout 30s
+  flowbus sub --direct --agent-id me
   flowbus sub 'system.agent.**' --json | jq .data
 ${EXIT_HELP}`;
 
-async function sub(pattern: string, options: SubOptions, output: Output): Promise<Exit> {
-  const { count, timeout, json = false } = options;
+/** Before anything is connected, and with the pattern quoted: one may be empty, or have been the shell's to expand. */
+function checkPatterns(patterns: readonly string[], direct: boolean): void {
+  if (patterns.length === 0 && !direct) {
+    throw new CommandError(Exit.usage, 'BAD_OPTION', "missing required argument 'pattern'", 'see --help');
+  }
+  for (const pattern of patterns) {
+    const problem = patternProblem(pattern);
+    if (problem !== null) {
+      throw new FlowbusError('BAD_PATTERN', `pattern ${JSON.stringify(pattern)}: ${problem}`);
+    }
+    if (isReserved(pattern)) {
+      throw new FlowbusError(
+        'FORBIDDEN_TOPIC',
+        `pattern ${JSON.stringify(pattern)}: topics that begin with "_" are reserved; ` +
+          '--direct prints what is sent to this agent',
+      );
+    }
+  }
+}
+
+/** A message as a line of output. */
+export function printMessage(output: Output, json: boolean, message: Message): void {
+  if (json) output.line(messageLine(message));
+  else {
+    // Only a lone surrogate or a newer broker could put a control character into the first two.
+    const topic = output.cyan(escapeControl(message.topic));
+    output.line(`${topic}  ${output.dim(escapeControl(message.from))}  ${showPayload(message)}`);
+  }
+}
+
+/** Passes messages to the agent itself on. Nobody is left waiting for an answer. */
+function hearDirect(agent: Agent, take: (message: Message) => void): void {
+  agent.on('message', (message) => {
+    if (message.replyTo !== null) refuse(message, 'flowbus sub answers no requests, flowbus reply does');
+    take(message);
+  });
+}
+
+async function sub(patterns: readonly string[], options: SubOptions, output: Output): Promise<Exit> {
+  const { count, timeout, direct = false, json = false } = options;
+  checkPatterns(patterns, direct);
   return withAgent(options, output, {
     reconnect: true,
     interrupted: () => (count === undefined ? Exit.ok : Exit.interrupted),
     run: async (agent) => {
+      const where = [...patterns, ...(direct ? [`its own address (${agent.agentId})`] : [])].join(', ');
       agent.on('error', (error) => noteError(output, json, error));
       let seen = 0;
+      let last: Message | undefined;
       let finish = (): void => {};
       const complete = new Promise<void>((resolve) => {
         finish = resolve;
       });
       const print = (message: Message): void => {
-        if (seen === count) return;
+        // Each pattern that matches brings it here, one right after the other.
+        if (message === last || seen === count) return;
+        last = message;
         seen++;
-        if (json) output.line(messageLine(message));
-        else {
-          // Only a lone surrogate or a newer broker could put a control character into the first two.
-          const topic = output.cyan(escapeControl(message.topic));
-          output.line(`${topic}  ${output.dim(escapeControl(message.from))}  ${showPayload(message)}`);
-        }
+        printMessage(output, json, message);
         if (seen === count) finish();
       };
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<void>((_, reject) => {
         if (timeout === undefined) return;
-        const wanted = count === undefined ? '' : ` of ${count}`;
         timer = setTimeout(() => {
           if (count === undefined) finish();
-          else reject(new FlowbusError('TIMEOUT', `${seen}${wanted} messages came on ${pattern} in time`));
+          else reject(new FlowbusError('TIMEOUT', `${seen} of ${count} messages came on ${where} in time`));
         }, timeout);
       });
       try {
-        await Promise.race([agent.subscribe(pattern, print), late]);
-        note(output, json, 'subscribed', { pattern, agentId: agent.agentId }, `subscribed to ${pattern}`);
+        hearDirect(agent, direct ? print : noteDirect(output, json, agent, '--direct prints such messages'));
+        await Promise.race([Promise.all(patterns.map((pattern) => agent.subscribe(pattern, print))), late]);
+        const { agentId } = agent;
+        note(output, json, 'subscribed', { patterns, direct, agentId }, `subscribed to ${where}`);
         await Promise.race([complete, late]);
       } finally {
         clearTimeout(timer);
@@ -69,9 +111,10 @@ async function sub(pattern: string, options: SubOptions, output: Output): Promis
 export function addSub(program: Command, output: Output, done: (exit: Exit) => void): void {
   program
     .command('sub')
-    .summary('print the messages on a pattern of topics')
-    .description('Subscribe to a pattern (*: one level, **: any number of levels) and print what comes.')
-    .argument('<pattern>', 'topic or pattern, in quotes because of the shell')
+    .summary('print the messages on patterns of topics')
+    .description('Subscribe to patterns (*: one level, **: any number of levels) and print what comes.')
+    .argument('[pattern...]', 'topics or patterns, in quotes because of the shell')
+    .option('--direct', 'also what is sent to the address of this agent (--agent-id)')
     .addOption(new Option('-n, --count <number>', 'end after this many messages').argParser(parseCount))
     .addOption(
       new Option(
@@ -80,7 +123,7 @@ export function addSub(program: Command, output: Output, done: (exit: Exit) => v
       ).argParser(parseWait),
     )
     .addHelpText('after', EXAMPLES)
-    .action(async (pattern: string, _options: unknown, command: Command) => {
-      done(await sub(pattern, command.optsWithGlobals<SubOptions>(), output));
+    .action(async (patterns: string[], _options: unknown, command: Command) => {
+      done(await sub(patterns, command.optsWithGlobals<SubOptions>(), output));
     });
 }

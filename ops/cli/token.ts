@@ -4,7 +4,7 @@ import { FlowbusError } from '../../lib/errors.js';
 import { issueToken } from '../../lib/security/token.js';
 import { agentIdProblem } from '../../lib/topics/topic.js';
 import { EXIT_HELP, Exit } from './exit.js';
-import { parseWait, refuseClientOptions } from './options.js';
+import { parseLife, refuseClientOptions } from './options.js';
 import type { Output } from './output.js';
 
 interface TokenCommandOptions {
@@ -23,7 +23,7 @@ The secret is the broker's: from --auth-secret-file, FLOWBUS_AUTH_SECRET, FLOWBU
 Examples:
   openssl rand -hex 32 > secret
   flowbus start --auth-secret-file secret
-  flowbus token worker-7 --auth-secret-file secret
+  flowbus token worker-7 --auth-secret-file secret --expires 30d
   FLOWBUS_TOKEN=$(flowbus token me --auth-secret-file secret) flowbus sub 'demo.**' --agent-id me
 ${EXIT_HELP}`;
 
@@ -58,8 +58,8 @@ export function addToken(program: Command, output: Output, done: (exit: Exit) =>
     .option('--auth-secret-file <path>', 'file that holds the secret')
     .option('--config <file>', "the broker's YAML file")
     .addOption(
-      new Option('--expires <duration>', 'how long it is valid')
-        .argParser(parseWait)
+      new Option('--expires <duration>', 'how long it is valid, 1s to 365d')
+        .argParser(parseLife)
         .default(DEFAULT_LIFE, '24h'),
     )
     .option('--json', 'one JSON object, for scripts')

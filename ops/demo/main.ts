@@ -62,29 +62,33 @@ Examples:
 Exit codes: 0 the result is right · 1 it is not, or something failed · 2 wrong arguments · 130 interrupted`;
 
 function commandLine(): Command {
-  return new Command('demo')
-    .description(
-      'Agents count the words of the texts under node_modules, over a broker that is started for it; the result is checked.',
-    )
-    .addOption(new Option('--workers <n>', 'agents that count').argParser(integer(1, 1000)).default(50))
-    .addOption(
-      new Option('--processes <n>', 'processes that hold the workers').argParser(integer(1, 64)).default(5),
-    )
-    .addOption(new Option('--corpus <folder>', 'where the texts are').default(NODE_MODULES, 'node_modules'))
-    .addOption(
-      new Option('--timeout <ms>', 'how long a worker may take for a task')
-        .argParser(integer(10, 60_000))
-        .default(5000),
-    )
-    .addOption(
-      new Option('--stuck <n>', 'workers that take tasks and never answer: others get their tasks')
-        .argParser(integer(0, 1000))
-        .default(0),
-    )
-    .option('--json', 'one JSON object with the result instead of the text')
-    .addHelpText('after', EXAMPLES)
-    .allowExcessArguments(false)
-    .exitOverride();
+  return (
+    new Command('demo')
+      .description(
+        'Agents count the words of the texts under node_modules, over a broker that is started for it; the result is checked.',
+      )
+      .addOption(new Option('--workers <n>', 'agents that count').argParser(integer(1, 1000)).default(50))
+      .addOption(
+        new Option('--processes <n>', 'processes that hold the workers').argParser(integer(1, 64)).default(5),
+      )
+      .addOption(new Option('--corpus <folder>', 'where the texts are').default(NODE_MODULES, 'node_modules'))
+      .addOption(
+        new Option('--timeout <ms>', 'how long a worker may take for a task')
+          .argParser(integer(10, 60_000))
+          .default(5000),
+      )
+      .addOption(
+        new Option('--stuck <n>', 'workers that take tasks and never answer: others get their tasks')
+          .argParser(integer(0, 1000))
+          .default(0),
+      )
+      .option('--json', 'one JSON object with the result instead of the text')
+      .addHelpText('after', EXAMPLES)
+      .allowExcessArguments(false)
+      // What goes wrong is printed once, by main.
+      .configureOutput({ outputError: () => {} })
+      .exitOverride()
+  );
 }
 
 function load(folder: string): { corpus: Corpus; tasks: Task[] } {
@@ -267,8 +271,10 @@ async function main(): Promise<number> {
   try {
     command.parse();
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? Exit.ok : Exit.usage;
-    throw error;
+    if (error instanceof CommanderError && error.exitCode === 0) return Exit.ok;
+    const failure = failureOf(error);
+    output.notice(failureLine(failure, process.argv.includes('--json')));
+    return failure.exit;
   }
   const options = command.opts<DemoOptions>();
   const scene = new Scene();

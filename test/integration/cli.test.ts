@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
@@ -7,69 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { connect } from '../../lib/client/index.js';
-
-const MAIN = fileURLToPath(new URL('../../ops/cli/main.js', import.meta.url));
-const DEADLINE = 15_000;
-
-/** This environment without what would change how the command behaves. */
-function cleanEnv(extra: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
-  const env: NodeJS.ProcessEnv = {};
-  for (const [name, value] of Object.entries(process.env)) {
-    if (!name.startsWith('FLOWBUS_') && name !== 'npm_command') env[name] = value;
-  }
-  return { ...env, ...extra };
-}
-
-/** One run of the program, with what it has written so far. */
-class Run {
-  readonly child: ChildProcess;
-  readonly ended: Promise<number | null>;
-  out = '';
-  err = '';
-
-  constructor(args: readonly string[], env: NodeJS.ProcessEnv = {}, cwd = tmpdir()) {
-    this.child = spawn(process.execPath, [MAIN, ...args], { env: cleanEnv(env), cwd, stdio: 'pipe' });
-    this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
-      this.out += text;
-    });
-    this.child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      this.err += text;
-    });
-    this.child.stdin?.on('error', () => {});
-    this.ended = once(this.child, 'close').then(([code]) => code as number | null);
-  }
-
-  get lines(): string[] {
-    return this.out.split('\n').slice(0, -1);
-  }
-
-  async until(what: string, condition: () => boolean): Promise<void> {
-    const limit = Date.now() + DEADLINE;
-    while (!condition()) {
-      const over = this.child.exitCode !== null;
-      assert.ok(!over && Date.now() < limit, `no ${what}; out: ${this.out} err: ${this.err}`);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  }
-
-  async exit(): Promise<number | null> {
-    const timer = setTimeout(() => this.child.kill('SIGKILL'), DEADLINE);
-    const code = await this.ended;
-    clearTimeout(timer);
-    return code;
-  }
-}
-
-interface Ready {
-  event: string;
-  url: string;
-  host: string;
-  port: number;
-  node: string;
-  shards: number;
-  links: string;
-  pid: number;
-}
+import { endAll, MAIN, type Ready, Run } from './cli/run.js';
 
 describe('flowbus, the command', function () {
   this.timeout(30_000);
@@ -129,9 +66,7 @@ describe('flowbus, the command', function () {
   });
 
   after(async () => {
-    for (const run of started)
-      if (run.child.exitCode === null && run.child.signalCode === null) run.child.kill('SIGTERM');
-    await Promise.all(started.map((run) => run.exit()));
+    await endAll(started);
     rmSync(dir, { recursive: true });
   });
 
@@ -141,7 +76,7 @@ describe('flowbus, the command', function () {
       assert.equal(ready.url, `ws://127.0.0.1:${ready.port}`);
       assert.ok(ready.port > 0);
       assert.equal(ready.node, 'node-a');
-      assert.equal(ready.shards, 2);
+      assert.deepEqual([ready.shards, ready.live], [2, 2]);
       assert.ok(['shared-memory', 'unix-socket'].includes(ready.links));
       assert.equal(ready.pid, broker.child.pid);
     });
@@ -302,6 +237,19 @@ describe('flowbus, the command', function () {
       assert.equal(free.err, 'flowbus: subscribed to demo.**\n');
     });
 
+    it('end in good order at a signal that comes twice, as from GNU timeout', async () => {
+      const run = await subscriber('demo.**');
+      run.child.kill('SIGTERM');
+      run.child.kill('SIGTERM');
+      assert.equal(await run.exit(), 0, run.err);
+      const tool = '/usr/bin/timeout';
+      if (!existsSync(tool)) return;
+      const args = ['--preserve-status', '1', process.execPath, MAIN, 'sub', 'demo.**', '--url', ready.url];
+      const timed = new Run(args, {}, dir, tool);
+      started.push(timed);
+      assert.equal(await timed.exit(), 0, timed.err);
+    });
+
     it('end after the time-out', async () => {
       await fails(
         ['sub', 'nothing', '--count', '2', '--timeout', '100ms'],
@@ -315,7 +263,7 @@ describe('flowbus, the command', function () {
     it('report what is refused', async () => {
       await fails(['pub', 'a b', 'x'], 2, /\(BAD_TOPIC\)/);
       await fails(['sub', 'a.*b'], 2, /\(BAD_PATTERN\)/);
-      await fails(['pub', 'system.agent.x.online', 'x'], 1, /\(FORBIDDEN_TOPIC\)/);
+      await fails(['pub', 'system.agent.x.online', 'x'], 2, /\(FORBIDDEN_TOPIC\)/);
       await fails(['pub', 'demo.large', 'x'.repeat(65_536)], 1, /\(PAYLOAD_TOO_LARGE\)/);
       await fails(
         ['pub', 'demo.json', '{', '--encoding', 'json'],
@@ -381,6 +329,20 @@ describe('flowbus, the command', function () {
       }
     });
 
+    it('exits with 1 when the one that is asked for is not there', async () => {
+      const text = flowbus(['agents', '--id', 'nobody']);
+      const json = flowbus(['agents', '--id', 'nobody', '--json']);
+      assert.deepEqual([await text.exit(), await json.exit()], [1, 1]);
+      assert.deepEqual([text.out, text.err], ['', 'flowbus: no such agents\n']);
+      assert.deepEqual([json.out, json.err], ['', '']);
+    });
+
+    it('takes empty variables for none', async () => {
+      const env = { FLOWBUS_AGENT_ID: '', FLOWBUS_TOKEN: '', FLOWBUS_SHARDS: '' };
+      const run = flowbus(['agents'], env);
+      assert.equal(await run.exit(), 0, run.err);
+    });
+
     it('cannot ask where no broker is', async () => {
       await fails(['agents', '--url', 'ws://127.0.0.1:1'], 3, /\(CONNECT_FAILED\)/);
     });
@@ -412,7 +374,7 @@ describe('flowbus, the command', function () {
       const root = fileURLToPath(new URL('../../../package.json', import.meta.url));
       const { version } = JSON.parse(readFileSync(root, 'utf8'));
       assert.equal((await succeeds(['--version'])).out, `${version}\n`);
-      for (const command of ['start', 'sub', 'pub', 'request', 'agents', 'token', 'bench']) {
+      for (const command of ['start', 'sub', 'pub', 'request', 'reply', 'agents', 'token', 'bench', 'help']) {
         const help = await succeeds([command, '--help']);
         assert.match(help.out, /Examples:/);
         assert.match(help.out, /Exit codes:/);

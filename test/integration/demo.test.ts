@@ -161,12 +161,14 @@ describe('the demo', function () {
     const empty = join(own, 'empty');
     mkdirSync(empty);
     for (const [args, message] of [
-      [['--workers', '0'], /It must be a whole number from 1 to 1000/],
+      [['--workers', '0'], /It must be a whole number from 1 to 1000\. \(BAD_OPTION\): see --help\n$/],
+      [['--wrokers', '5'], /unknown option '--wrokers' \(BAD_OPTION\): did you mean --workers\?/],
       [['--corpus', join(own, 'nowhere')], /the corpus cannot be read/],
       [['--corpus', empty], /there are no \*\.md and no LICENSE\* files/],
     ] as const) {
       const { code, err } = await run(args);
       assert.equal(code, 2, err);
+      assert.match(err, /^flowbus: [^\n]+\n$/);
       assert.match(err, message);
     }
   });

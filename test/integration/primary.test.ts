@@ -398,6 +398,10 @@ describe('the primary', function () {
       const node = await start({}, { timing: { readyTimeout: 1000 } });
       assert.deepEqual([live(node, 0), live(node, 1)], [true, false]);
       assert.equal((await who(node, 'x')).slot, 0);
+      assert.deepEqual([node.shards, node.liveShards], [2, 1]);
+      assert.ok(
+        lines.some(({ message }) => /^listening on \S+ with 1 of 2 shards; the others/.test(message)),
+      );
     });
   });
 
@@ -473,6 +477,21 @@ describe('the primary', function () {
       stubborn.child.kill('SIGTERM');
       assert.equal((await ended)[0], 1);
       await until('the end of the shards', () => !stubborn.pids.some(isAlive));
+    });
+
+    it('takes a signal that comes twice, as from GNU timeout, for one', async () => {
+      const node = await start({}, { signals: true });
+      // Real ones might be delivered as one.
+      process.emit('SIGTERM', 'SIGTERM');
+      process.emit('SIGTERM', 'SIGTERM');
+      assert.equal(await node.closed, 0);
+      assert.ok(!lines.some(({ message }) => message.includes('again')));
+      process.env.ECHO_WORKER = 'never-drains';
+      const stubborn = await start({}, { signals: true });
+      process.emit('SIGINT', 'SIGINT');
+      process.emit('SIGTERM', 'SIGTERM');
+      assert.equal(await stubborn.closed, 1);
+      assert.ok(lines.some(({ message }) => message === 'SIGTERM again: ending at once'));
     });
 
     it('leaves no process after kill -9 of the primary, and the next start removes what was left', async () => {

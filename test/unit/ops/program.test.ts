@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { CommanderError } from 'commander';
-import { CONFIG_KEYS, makeConfig } from '../../../lib/config/index.js';
+import { CONFIG_KEYS, loadConfig, makeConfig } from '../../../lib/config/index.js';
 import { ERRORS, FlowbusError } from '../../../lib/errors.js';
 import { failureLine, failureOf } from '../../../ops/cli/exit.js';
 import { Output } from '../../../ops/cli/output.js';
 import { createProgram, runCli } from '../../../ops/cli/program.js';
-import { banner, configOf } from '../../../ops/cli/start.js';
+import { banner, sourcesOf } from '../../../ops/cli/start.js';
 import type { RunningNode } from '../../../shards/primary.js';
 
 class Recorder {
@@ -28,13 +28,16 @@ async function run(...args: string[]): Promise<{ exit: number; out: string; err:
   return { exit, out: out.text, err: err.text };
 }
 
-const COMMANDS = ['start', 'sub', 'pub', 'request', 'agents', 'token', 'bench'];
+const COMMANDS = ['start', 'sub', 'pub', 'request', 'reply', 'agents', 'token', 'bench', 'help'];
 
 describe('cli program', () => {
   it('answers wrong usage with one line and exit code 2', async () => {
     const wrong: [string[], RegExp][] = [
       [['sub'], /^flowbus: missing required argument 'pattern' \(BAD_OPTION\): see --help$/],
-      [['sub', 'a', 'b'], /too many arguments/],
+      [['request', 'a', 'b', 'c'], /too many arguments/],
+      [['sub', ''], /^flowbus: pattern "": the pattern is empty \(BAD_PATTERN\): /],
+      [['sub', 'a..b', 'c'], /pattern "a\.\.b": the pattern has an empty level .*\(BAD_PATTERN\)/],
+      [['sub', 'a', '_agent.x'], /pattern "_agent\.x": .* reserved; --direct .*\(FORBIDDEN_TOPIC\)/],
       [['sub', 'a', '--count', '0'], /'0' is invalid\. It must be a whole number of at least 1/],
       [['sub', 'a', '--timeout', '5m'], /It must be a duration/],
       [
@@ -42,6 +45,8 @@ describe('cli program', () => {
         /unknown option '--cuont' \(BAD_OPTION\): did you mean --count\? see --help$/,
       ],
       [['bus'], /unknown command 'bus' \(BAD_OPTION\): did you mean sub\?|unknown command 'bus'/],
+      [['help', 'nope'], /^flowbus: unknown command 'nope' \(BAD_OPTION\): see --help$/],
+      [['help', 'pubb'], /unknown command 'pubb' \(BAD_OPTION\): did you mean pub\? see --help$/],
       [['pub', 'a', 'b', '--priority', 'urgent'], /Allowed choices are critical, high/],
       [['pub', 'a', 'b', '--header', 'x'], /It must be name=value/],
       [['agents', '--online', '--offline'], /exclude each other/],
@@ -57,6 +62,8 @@ describe('cli program', () => {
       [['start', '--url', 'ws://x'], /--url has no meaning for flowbus start/],
       [['token', 'a.b'], /agent "a\.b": /],
       [['token', 'me', '--token', 't'], /--token has no meaning for flowbus token/],
+      [['token', 'me', '--expires', '999ms'], /It must be a duration from 1s to 365d, such as 12h or 30d/],
+      [['token', 'me', '--expires', '366d'], /It must be a duration from 1s to 365d/],
       [['token', 'me'], /no secret to sign with.*\(BAD_CONFIG\)/],
     ];
     for (const [args, expected] of wrong) {
@@ -68,15 +75,63 @@ describe('cli program', () => {
     }
   });
 
+  it('makes tokens of up to a year', async () => {
+    process.env.FLOWBUS_AUTH_SECRET = 's'.repeat(32);
+    try {
+      for (const [life, seconds] of [
+        ['1s', 1],
+        ['30d', 30 * 86_400],
+        ['365d', 365 * 86_400],
+      ] as const) {
+        const { exit, out, err } = await run('token', 'me', '--expires', life, '--json');
+        assert.equal(exit, 0, err);
+        const { token } = JSON.parse(out) as { token: string };
+        const { iat, exp } = JSON.parse(Buffer.from(token.split('.')[1], 'base64url').toString());
+        assert.equal(exp - iat, seconds);
+      }
+    } finally {
+      delete process.env.FLOWBUS_AUTH_SECRET;
+    }
+  });
+
   it('writes errors as JSON for scripts', async () => {
     const { exit, err } = await run('start', '--shards', '0', '--json');
     assert.equal(exit, 2);
-    assert.deepEqual(JSON.parse(err), {
-      event: 'error',
+    const problem = {
       code: 'BAD_CONFIG',
       message: '--shards "0": must be a whole number from 1 to 60',
       remedy: ERRORS.BAD_CONFIG.remedy,
-    });
+    };
+    assert.deepEqual(JSON.parse(err), { event: 'error', ...problem, problems: [problem] });
+    const usage = await run('sub', '--json');
+    assert.ok(!('problems' in JSON.parse(usage.err)));
+  });
+
+  it('reports all that is wrong with the configuration, a line for each', async () => {
+    const args = ['start', '--shards', '0', '--host', '0.0.0.0', '--port', 'x'];
+    const text = await run(...args);
+    assert.equal(text.exit, 2);
+    const lines = text.err.trimEnd().split('\n');
+    assert.equal(lines.length, 3, text.err);
+    for (const expected of [
+      /^flowbus: --shards "0": .* \(BAD_CONFIG\): [^\n]+$/,
+      /^flowbus: --port "x": .* \(BAD_CONFIG\): [^\n]+$/,
+      /^flowbus: --host "0\.0\.0\.0": .* \(UNSAFE_LISTEN\): [^\n]+$/,
+    ]) {
+      assert.ok(
+        lines.some((line) => expected.test(line)),
+        text.err,
+      );
+    }
+    const json = await run(...args, '--json');
+    assert.equal(json.exit, 2);
+    const { code, problems } = JSON.parse(json.err);
+    assert.equal(code, 'BAD_CONFIG');
+    assert.deepEqual(problems.map((problem: { code: string }) => problem.code).sort(), [
+      'BAD_CONFIG',
+      'BAD_CONFIG',
+      'UNSAFE_LISTEN',
+    ]);
   });
 
   it('has a flag for each setting, in the help too', () => {
@@ -101,7 +156,7 @@ describe('cli program', () => {
       '--allow-unauthenticated',
       'false',
     ]);
-    const config = configOf(start.opts(), { FLOWBUS_SHARDS: '3' });
+    const config = loadConfig(sourcesOf(start.opts(), { FLOWBUS_SHARDS: '3' }));
     assert.equal(config.maxPayload, 32_768);
     assert.equal(config.verifyChecksums, true);
     assert.equal(config.allowUnauthenticated, false);
@@ -197,9 +252,14 @@ describe('cli program', () => {
   });
 
   it('says after the start what to try next', () => {
-    const node = { url: 'ws://127.0.0.1:8081', shards: 2, linkKind: 'shared-memory' } as RunningNode;
+    const node = {
+      url: 'ws://127.0.0.1:8081',
+      shards: 2,
+      liveShards: 2,
+      linkKind: 'shared-memory',
+    } as RunningNode;
     const output = new Output(new Recorder(), new Recorder(), {});
-    const lines = banner(node, makeConfig({ node: 'node-a' }), output, 'flowbus');
+    const lines = banner(node, makeConfig({ node: 'node-a' }), undefined, output, 'flowbus');
     assert.match(lines[0], /^flowbus \d+\.\d+\.\d+\S* listens on ws:\/\/127\.0\.0\.1:8081$/);
     assert.deepEqual(lines.slice(1), [
       '  node    node-a',
@@ -211,15 +271,21 @@ describe('cli program', () => {
       `  flowbus pub demo.hello '{"hi":1}'`,
       '  flowbus agents',
     ]);
+    const partly = banner({ ...node, liveShards: 1 } as RunningNode, makeConfig(), undefined, output);
+    assert.equal(partly[2], '  shards  1 of 2, see the log');
     const secured = makeConfig({ authSecret: 'x'.repeat(32) });
-    const other = banner(
-      { ...node, url: 'ws://127.0.0.1:9' } as RunningNode,
-      secured,
-      output,
-      'npx flowbus',
-    ).join('\n');
-    assert.match(other, /TOKEN=\$\(npx flowbus token me/);
-    assert.match(other, /npx flowbus agents --url ws:\/\/127\.0\.0\.1:9 --agent-id me --token "\$TOKEN"/);
+    const there = { ...node, url: 'ws://127.0.0.1:9' } as RunningNode;
+    const filed = banner(there, secured, "/etc/my bus's/secret", output, 'npx flowbus');
+    assert.equal(
+      filed.at(-1),
+      "  FLOWBUS_TOKEN=$(npx flowbus token visitor-1 --auth-secret-file '/etc/my bus'\\''s/secret') " +
+        'npx flowbus agents --url ws://127.0.0.1:9 --agent-id visitor-1',
+    );
+    const agents = filed.flatMap((line) => /--agent-id (\S+)/.exec(line)?.[1] ?? []);
+    assert.equal(new Set(agents).size, 3, filed.join('\n'));
+    const elsewhere = banner(node, secured, undefined, output, 'flowbus');
+    assert.equal(elsewhere[5], 'Try in another terminal, with the secret in FLOWBUS_AUTH_SECRET:');
+    assert.match(elsewhere[7], /^ {2}FLOWBUS_TOKEN=\$\(flowbus token speaker-1\) flowbus pub /);
   });
 
   it('takes the version from the package', async () => {

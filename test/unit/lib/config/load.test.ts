@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import fc from 'fast-check';
 import {
   type BrokerConfig,
   CONFIG_KEYS,
+  ConfigError,
   type ConfigSources,
   isLoopback,
   loadConfig,
   makeConfig,
   nearest,
+  secretFileOf,
 } from '../../../../lib/config/index.js';
 import { FlowbusError } from '../../../../lib/errors.js';
 
@@ -142,7 +144,56 @@ describe('configuration', () => {
       refused({ env: { FLOWBUS_MAX_PAYLOAD: '64K' } }),
       /^FLOWBUS_MAX_PAYLOAD "64K": must be a size /,
     );
-    assert.match(refused({ env: { FLOWBUS_PORT: '' } }), /^FLOWBUS_PORT "": must be a whole number/);
+    assert.match(refused({ flags: { port: '' } }), /^--port "": must be a whole number/);
+  });
+
+  it('takes an empty variable for one that is not set', () => {
+    const env = { FLOWBUS_PORT: '', FLOWBUS_CONFIG: '', FLOWBUS_COLOUR: '', FLOWBUS_AUTH_SECRET: '' };
+    assert.equal(loadConfig({ env }).port, 8081);
+    assert.equal(loadConfig({ env, file: file('port: 1\n') }).port, 1);
+  });
+
+  it('finds all that is wrong, in every source', () => {
+    const path = file('shard: 2\nwindow: 1\n');
+    const sources = {
+      flags: { shards: '0', host: '0.0.0.0' },
+      env: { FLOWBUS_COLOUR: 'red', FLOWBUS_LINKS: 'tcp', FLOWBUS_AUTH_SECRET_FILE: '/nowhere' },
+      file: path,
+    };
+    assert.throws(
+      () => loadConfig(sources),
+      (error: unknown) => {
+        assert.ok(error instanceof ConfigError);
+        assert.equal(error.code, 'BAD_CONFIG');
+        const messages = error.problems.map(({ message }) => message);
+        assert.equal(error.message, messages.join('\n'));
+        for (const line of messages) assert.doesNotMatch(line, /[\n\r]/);
+        const begins = [
+          'FLOWBUS_COLOUR: ',
+          `${path}: "shard": `,
+          '--shards "0": ',
+          'FLOWBUS_LINKS "tcp": ',
+          `${path}: window 1: `,
+          'FLOWBUS_AUTH_SECRET_FILE "/nowhere": ',
+        ];
+        // And not that it is unsafe: there is to be a secret.
+        assert.equal(messages.length, begins.length, error.message);
+        begins.forEach((begin, i) => {
+          assert.ok(messages[i].startsWith(begin), messages[i]);
+        });
+        return true;
+      },
+    );
+  });
+
+  it('does not call unsafe what it could not read', () => {
+    for (const sources of [
+      { flags: { host: '0.0.0.0', authSecret: 'short' } },
+      { flags: { host: '0.0.0.0', allowUnauthenticated: 'perhaps' } },
+      { flags: { host: '0.0.0.0' }, file: join(dir, 'nowhere.yaml') },
+    ]) {
+      assert.doesNotMatch(refused(sources), /without a token/);
+    }
   });
 
   it('checks a value even where another source wins', () => {
@@ -274,6 +325,15 @@ describe('configuration', () => {
       refused({ flags: { authSecretFile: path }, env: { FLOWBUS_AUTH_SECRET: SECRET } }),
       /^--auth-secret-file ".*": must not be given together with FLOWBUS_AUTH_SECRET$/,
     );
+  });
+
+  it('tells which file the secret is from', () => {
+    const path = file('authSecretFile: a/secret\n');
+    assert.equal(secretFileOf({ file: path }), resolve('a/secret'));
+    const env = { FLOWBUS_AUTH_SECRET_FILE: '/b' };
+    assert.equal(secretFileOf({ env, file: path }), '/b');
+    assert.equal(secretFileOf({ flags: { authSecretFile: '/c' }, env, file: path }), '/c');
+    assert.equal(secretFileOf({ flags: { authSecret: SECRET } }), undefined);
   });
 
   it('never prints a secret', () => {

@@ -18,6 +18,7 @@ describe('sizes and durations', () => {
     assert.equal(parseDuration('200ms'), 200);
     assert.equal(parseDuration('5s'), 5000);
     assert.equal(parseDuration('0.1h'), 360_000);
+    assert.equal(parseDuration('365d'), 31_536_000_000);
     assert.equal(parseDuration('1.5min'), 90_000);
   });
 
