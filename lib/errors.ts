@@ -346,6 +346,14 @@ export const ERRORS = {
     'Add its origin to allowedOrigins.',
     403,
   ),
+  FORBIDDEN_HOST: entry(
+    'http',
+    GOES_ON,
+    FINAL,
+    'The Host header names no host that this broker answers to without tokens.',
+    'Use a loopback address or the configured host, or add an origin of that host to allowedOrigins, or configure authSecret.',
+    403,
+  ),
   INTERNAL: entry(
     'http',
     GOES_ON,

@@ -1,6 +1,6 @@
 /** The shard as the HTTP door sees it. */
 import type { IncomingHttpHeaders } from 'node:http';
-import { type ErrorCode, FlowbusError } from '../../lib/errors.js';
+import type { ErrorCode } from '../../lib/errors.js';
 import type { Chunk } from '../../lib/queues/chunks.js';
 import { verifyToken } from '../../lib/security/token.js';
 import type { TelemetryReader } from '../../lib/telemetry/block.js';
@@ -8,7 +8,7 @@ import { C } from '../../lib/telemetry/counters.js';
 import { MetricsPage, type RenderedMetrics } from '../../lib/telemetry/prometheus.js';
 import { BatchReader, Step } from '../../lib/wire/batch.js';
 import { type Encoding, FrameType } from '../../lib/wire/frame.js';
-import { originAllowed } from '../http/origin.js';
+import type { Gate } from '../http/gate.js';
 import type {
   AgentFilter,
   AgentRecords,
@@ -32,6 +32,7 @@ const NAME = 'http';
 const PAGE_BYTES = 1024 * 1024;
 
 export class HttpPort implements HttpDoorPort {
+  readonly gate: Gate;
   readonly maxPayload: number;
   readonly #context: DoorContext;
   readonly #entry: Entry;
@@ -50,6 +51,7 @@ export class HttpPort implements HttpDoorPort {
     notReady: () => string[],
     onFailure: (error: unknown) => void,
   ) {
+    this.gate = context.gate;
     this.maxPayload = context.maxPayload;
     this.#context = context;
     this.#entry = new Entry(context);
@@ -63,8 +65,6 @@ export class HttpPort implements HttpDoorPort {
   }
 
   async authorise(headers: IncomingHttpHeaders): Promise<void> {
-    if (!originAllowed(headers.origin, this.#context.allowedOrigins))
-      throw new FlowbusError('FORBIDDEN_ORIGIN');
     if (this.#secret === undefined) return;
     const [scheme, token] = (headers.authorization ?? '').split(' ');
     await verifyToken(this.#secret, scheme?.toLowerCase() === 'bearer' ? token : null, null);

@@ -85,6 +85,11 @@ class HttpDoor<Caller> {
       rest: publishing ? path.slice(PUBLISH.length) : '',
       query: new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1)),
     };
+    const problem = this.#port.gate.problem(req.headers);
+    if (problem !== null) {
+      answerError(visit, new FlowbusError(problem));
+      return;
+    }
     const route = this.#routes.get(publishing ? PUBLISH : path);
     if (route === undefined) {
       answerError(visit, new FlowbusError('NOT_FOUND'));

@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { PublicAgentRecord } from '../../lib/directory.js';
 import type { ErrorCode } from '../../lib/errors.js';
 import type { Encoding } from '../../lib/wire/frame.js';
+import type { Gate } from './gate.js';
 
 export interface PublishOptions {
   /** 0 (critical) to 4 (background); normal when the request names none. */
@@ -57,6 +58,8 @@ export interface StreamHandle {
 
 /** `Caller` is whatever `authorise` makes of the headers; the door only hands it back. */
 export interface HttpDoorPort<Caller = void> {
+  /** Asked first, for every request. */
+  readonly gate: Gate;
   /** The largest body of a publish (bytes). */
   readonly maxPayload: number;
   /** Rejects with FlowbusError UNAUTHORIZED. Not asked for `/healthz` and `/readyz`. */

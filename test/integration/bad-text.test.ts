@@ -246,7 +246,7 @@ describe('bad input as text', function () {
     async function ask(head: string, headers: string[] = [], body = ''): Promise<[number, unknown]> {
       const response = await request(
         siege.node.address.port,
-        [`${head} HTTP/1.1`, 'Host: x', 'Connection: close', ...headers, '', body].join('\r\n'),
+        [`${head} HTTP/1.1`, 'Host: localhost', 'Connection: close', ...headers, '', body].join('\r\n'),
       );
       const status = Number(response.split(' ')[1]);
       const text = response.slice(response.indexOf('\r\n\r\n') + 4);
@@ -308,7 +308,7 @@ describe('bad input as text', function () {
     it('400 BAD_UTF8: a text that is not UTF-8', async () => {
       const socket = connect({ port: siege.node.address.port, host: '127.0.0.1' });
       const head =
-        'POST /v1/publish/open.x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: text/plain';
+        'POST /v1/publish/open.x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: text/plain';
       socket.write(Buffer.from(`${head}\r\nContent-Length: 1\r\n\r\n\xff`, 'latin1'));
       assert.match((await receive(socket)).toString(), /^HTTP\/1\.1 400 [\s\S]*"BAD_UTF8"/);
       socket.destroy();
@@ -332,6 +332,27 @@ describe('bad input as text', function () {
       await siege.unharmed();
     });
 
+    it('403: a host or an origin that is none of ours, by HTTP and WebSocket', async () => {
+      const upgrade = [
+        'Connection: Upgrade',
+        'Upgrade: websocket',
+        'Sec-WebSocket-Version: 13',
+        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+      ];
+      for (const [headers, code] of [
+        [['Host: evil.example:8081'], 'FORBIDDEN_HOST'],
+        [['Host: localhost', 'Origin: https://evil.example'], 'FORBIDDEN_ORIGIN'],
+      ] as const) {
+        for (const kind of [['Connection: close'], upgrade]) {
+          const lines = ['GET /healthz HTTP/1.1', ...headers, ...kind, '', ''];
+          const response = await request(siege.node.address.port, lines.join('\r\n'));
+          assert.match(response, /^HTTP\/1\.1 403 Forbidden\r\n/);
+          assert.equal((JSON.parse(response.split('\r\n\r\n')[1]) as { code: string }).code, code);
+        }
+      }
+      await siege.unharmed();
+    });
+
     it('400: what is no HTTP at all', async () => {
       assert.equal(
         Number((await request(siege.node.address.port, 'FLOW\u0001\u0005\r\n\r\n')).split(' ')[1]),
@@ -345,7 +366,7 @@ describe('bad input as text', function () {
       ['to another protocol', ['Upgrade: h2c']],
     ] as const) {
       it(`400: an upgrade ${title}`, async () => {
-        const lines = ['GET / HTTP/1.1', 'Host: x', 'Connection: Upgrade', ...headers, '', ''];
+        const lines = ['GET / HTTP/1.1', 'Host: localhost', 'Connection: Upgrade', ...headers, '', ''];
         const response = await request(siege.node.address.port, lines.join('\r\n'));
         assert.match(response, /^HTTP\/1\.1 (400|426) /);
         await siege.unharmed();

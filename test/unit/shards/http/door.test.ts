@@ -115,7 +115,7 @@ describe('HTTP door', () => {
 
     it('answers a body that is much too long before it has come', async () => {
       const socket = server.connect();
-      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n');
+      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n');
       socket.write(Buffer.alloc(300_000));
       socket.end();
       const text = await readAll(socket);
@@ -126,7 +126,7 @@ describe('HTTP door', () => {
 
     it('answers a chunked body as soon as it is too long', async () => {
       const socket = server.connect();
-      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
+      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n');
       socket.write(`800\r\n${'x'.repeat(0x800)}\r\n`);
       assert.match(await readAll(socket), /^HTTP\/1\.1 413 .*"PAYLOAD_TOO_LARGE"/s);
     });
@@ -135,7 +135,7 @@ describe('HTTP door', () => {
       const socket = server.connect();
       socket.setNoDelay(true);
       socket.write(
-        'POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 6\r\n\r\n',
+        'POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 6\r\n\r\n',
       );
       for (const piece of ['ab', 'cd', 'ef']) {
         await new Promise((resolve) => socket.write(piece, resolve));
@@ -147,7 +147,7 @@ describe('HTTP door', () => {
     it('puts a body together from thousands of crumbs', async () => {
       port.maxPayload = 5000;
       const socket = server.connect();
-      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n');
+      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n');
       socket.write(`Transfer-Encoding: chunked\r\n\r\n${'1\r\na\r\n1\r\nb\r\n'.repeat(2500)}0\r\n\r\n`);
       assert.match(await readAll(socket), /^HTTP\/1\.1 202 /);
       assert.equal(port.published[0].payload, 'ab'.repeat(2500));
@@ -155,14 +155,14 @@ describe('HTTP door', () => {
 
     it('gives a slow body up after its time', async () => {
       const socket = server.connect();
-      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx');
+      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx');
       const text = await readAll(socket);
       assert.match(text, /^HTTP\/1\.1 408 .*"TIMEOUT"/s);
       assert.equal(port.published.length, 0);
     });
 
     it('reads a bounded number of bodies at a time, and forgets those whose client has gone', async () => {
-      const head = 'POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx';
+      const head = 'POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx';
       const slow = [server.connect(), server.connect()];
       for (const socket of slow) socket.on('error', () => {}).write(head);
       let response = await post('/v1/publish/a', 'x');
@@ -283,8 +283,12 @@ describe('HTTP door', () => {
 
   it('keeps the connection for further requests', async () => {
     const socket = server.connect();
-    socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nPOST /v1/publish/a HTTP/1.1\r\nHost: x\r\n');
-    socket.write('Content-Length: 1\r\n\r\nxGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    socket.write(
+      'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nPOST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\n',
+    );
+    socket.write(
+      'Content-Length: 1\r\n\r\nxGET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+    );
     const text = await readAll(socket);
     assert.deepEqual(
       [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status),

@@ -6,6 +6,7 @@ import type { PublicAgentRecord } from '../../../../lib/directory.js';
 import { type ErrorCode, FlowbusError } from '../../../../lib/errors.js';
 import type { Encoding } from '../../../../lib/wire/frame.js';
 import { createHttpDoor, type HttpDoorOptions } from '../../../../shards/http/door.js';
+import { Gate } from '../../../../shards/http/gate.js';
 import type {
   AgentFilter,
   AgentRecords,
@@ -37,6 +38,7 @@ export interface Published {
 }
 
 export class FakePort implements HttpDoorPort<string> {
+  gate = new Gate({ host: '127.0.0.1', allowedOrigins: [], secured: false });
   maxPayload = 1024;
   token: string | null = null;
   verdict: 'ok' | ErrorCode = 'ok';
