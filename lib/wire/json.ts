@@ -251,6 +251,15 @@ export function parseOp(text: string): JsonOp {
   }
 }
 
+/** The reference in a text that `parseOp` refused; 0 unless it is an object that has a valid one. */
+export function referenceIn(text: string): number {
+  try {
+    return new Fields(JSON.parse(text), 'BAD_JSON', 'message').integer('ref', 0, MAX_REF, 0);
+  } catch {
+    return 0;
+  }
+}
+
 /** A reply goes to the address that the request named; it asks for no reply itself. */
 function replyOf(f: Fields): JsonMessage {
   return { ...messageOf(f), replyTo: null };

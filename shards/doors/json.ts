@@ -8,7 +8,7 @@ import { agentAddress, REPLY_PREFIX } from '../../lib/topics/topic.js';
 import { BatchReader, Step } from '../../lib/wire/batch.js';
 import { ERROR_HEADER } from '../../lib/wire/extensions.js';
 import { FrameType } from '../../lib/wire/frame.js';
-import { type JsonAnswer, type JsonMessage, type JsonOp, parseOp } from '../../lib/wire/json.js';
+import { type JsonAnswer, type JsonMessage, type JsonOp, parseOp, referenceIn } from '../../lib/wire/json.js';
 import type { Session, Sink } from '../session.js';
 import type { Opened } from '../sessions.js';
 import { agentPage } from './agents.js';
@@ -72,14 +72,14 @@ export class JsonConnection implements Sink {
       this.#fail('BAD_TYPE', 'This connection speaks JSON: send text messages.', 0);
       return;
     }
-    let reference = 0;
+    const text = data.toString();
+    let operation: JsonOp | null = null;
     try {
-      const operation = parseOp(data.toString());
-      reference = operation.ref;
+      operation = parseOp(text);
       this.#carryOut(operation);
     } catch (error) {
       if (!(error instanceof FlowbusError)) throw error;
-      this.#fail(error.code, error.message, reference);
+      this.#fail(error.code, error.message, operation === null ? referenceIn(text) : operation.ref);
     }
   }
 

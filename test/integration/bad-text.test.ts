@@ -213,6 +213,26 @@ describe('bad input as text', function () {
       assert.equal(attacker.answers.find(({ op }) => op === 'error')?.ref, 77);
     });
 
+    it('answers with the reference of what it cannot read, if that much can be read', async () => {
+      await join();
+      const bad = ['halo', 'hello', 'subscribe', 'publish', 'send', 'request', 'reply', 'agents'];
+      const fields = { metadata: 7, kind: 'topics', ref: 0 };
+      for (const [i, op] of bad.entries()) {
+        const ref = i + 1;
+        attacker.send({ ...fields, op, ref });
+        const { code } = await attacker.next('error', ref);
+        assert.equal(code, 'BAD_JSON');
+      }
+      attacker.send({ op: 'ping', ref: 4_294_967_296 });
+      attacker.send('{"op":"ping","ref":99');
+      await attacker.settle();
+      const last = attacker.answers.filter(({ op }) => op === 'error').slice(bad.length);
+      assert.deepEqual(
+        last.map(({ ref }) => ref),
+        [undefined, undefined],
+      );
+    });
+
     it('takes names that objects inherit for nothing but names', async () => {
       await join();
       const headers = '{"__proto__":"a","constructor":"b","hasOwnProperty":"c"}';
