@@ -15,7 +15,7 @@ import type { Handler, SubscribeOptions, Subscription } from './subscriptions.js
 export interface SendOptions {
   /** The lane it travels in. Default: that of `connect()`. */
   priority?: Priority;
-  /** Time to live: whole milliseconds after which it is not worth delivering, up to 4,294,967,295. */
+  /** Time to live: whole milliseconds after which it is not worth delivering, 1 to 86,400,000. */
   ttl?: number;
   /** Ordering key: messages with the same key stay in order. 1 to 255 bytes. */
   key?: string;

@@ -20,7 +20,7 @@ import type { Payload } from './payload.js';
 export interface ReplyOptions {
   /** Default: that of the message replied to. */
   priority?: Priority;
-  /** Milliseconds after which the reply is not worth delivering. */
+  /** Milliseconds after which the reply is not worth delivering, 1 to 86,400,000. */
   ttl?: number;
   /** At most 64 names of 1 to 255 bytes, 65,535 bytes in all. */
   headers?: Readonly<Record<string, string>>;

@@ -181,7 +181,7 @@ function messageOf(f: Fields): JsonMessage {
   return {
     payload: payloadOf(data, base64),
     lane: laneOf(f),
-    ttl: f.integerOrNull('ttl', 0, MAX_TTL),
+    ttl: f.integerOrNull('ttl', 1, MAX_TTL),
     key: f.textOrNull('key', 1, MAX_KEY),
     headers: f.textsByName('headers', MAX_HEADERS, MAX_HEADER_NAME, MAX_EXTENSION_SIZE),
     replyTo: f.textOrNull('replyTo', 1, MAX_TOPIC_BYTES),

@@ -57,7 +57,7 @@ export function parseCount(value: string): number {
   return count;
 }
 
-/** Milliseconds, up to a day: the bound of the SDK. */
+/** Milliseconds, up to a day: the bound of waits and times to live everywhere. */
 export function parseWait(value: string): number {
   const wait = parseDuration(value);
   if (wait === undefined || wait < 1 || wait > 86_400_000) {
@@ -92,7 +92,9 @@ export function addMessageOptions(command: Command): Command {
         .default('auto'),
     )
     .addOption(new Option('--priority <lane>', 'lane of the message (default: normal)').choices(LANES))
-    .addOption(new Option('--ttl <duration>', 'not worth delivering after this long').argParser(parseWait))
+    .addOption(
+      new Option('--ttl <duration>', 'not worth delivering after this long, 1ms to 24h').argParser(parseWait),
+    )
     .option('--key <key>', 'ordering key')
     .addOption(new Option('--header <name=value>', 'user header; may be repeated').argParser(parseHeader));
 }

@@ -8,7 +8,7 @@ import type { Gate } from './gate.js';
 export interface PublishOptions {
   /** 0 (critical) to 4 (background); normal when the request names none. */
   readonly lane: number;
-  /** Time to live, 1 to 4,294,967,295 milliseconds; null = unlimited. */
+  /** Time to live, 1 to 86,400,000 milliseconds; null = unlimited. */
   readonly ttl: number | null;
   /** Ordering key, 1 to 255 bytes of UTF-8; null = none. */
   readonly key: string | null;

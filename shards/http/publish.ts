@@ -3,11 +3,11 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { FlowbusError } from '../../lib/errors.js';
 import { topicProblem } from '../../lib/topics/topic.js';
+import { isTtl, TTL_RULE } from '../../lib/wire/extensions.js';
 import { Encoding, LANE_NORMAL, LANES } from '../../lib/wire/frame.js';
 import type { PublishOptions } from './port.js';
 
 const MAX_KEY_BYTES = 255;
-const MAX_TTL = 0xffff_ffff;
 
 /** The topic out of the rest of the path. Throws FlowbusError BAD_TOPIC. */
 export function topicOf(encoded: string): string {
@@ -42,9 +42,7 @@ export function publishOptions(req: IncomingMessage): PublishOptions {
 
   const life = headerText(req, 'flowbus-ttl');
   const ttl = life === null ? null : /^\d{1,10}$/.test(life) ? Number(life) : 0;
-  if (ttl !== null && (ttl < 1 || ttl > MAX_TTL)) {
-    throw new FlowbusError('BAD_OPTION', `flowbus-ttl must be 1 to ${MAX_TTL} milliseconds.`);
-  }
+  if (ttl !== null && !isTtl(ttl)) throw new FlowbusError('BAD_OPTION', TTL_RULE);
 
   const key = headerText(req, 'flowbus-key');
   if (key !== null && (key === '' || Buffer.byteLength(key) > MAX_KEY_BYTES)) {

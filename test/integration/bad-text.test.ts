@@ -162,6 +162,8 @@ describe('bad input as text', function () {
     refuses('BAD_JSON', 'a topic with half a surrogate pair', '{"op":"publish","topic":"\\ud800","data":1}');
     refuses('BAD_JSON', 'an unknown priority', { ...publish, priority: 'urgent' });
     refuses('BAD_JSON', 'a time to live that is a fraction', { ...publish, ttl: 0.5 });
+    refuses('BAD_JSON', 'a time to live of nothing', { ...publish, ttl: 0 });
+    refuses('BAD_JSON', 'a time to live of more than a day', { ...publish, ttl: 86_400_001 });
     refuses('BAD_JSON', 'an unknown encoding', { ...publish, encoding: 'hex' });
     refuses('BAD_JSON', 'data that is no base64', { ...publish, data: '!', encoding: 'base64' });
     refuses('BAD_JSON', 'a correlation that is no hexadecimal', { ...publish, correlation: 'xy' });
