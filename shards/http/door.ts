@@ -1,7 +1,7 @@
 /**
  * The HTTP door of a shard. Every shard serves every route:
  *
- *   POST /v1/publish/<topic>      body = payload; flowbus-priority, flowbus-ttl, flowbus-key     202
+ *   POST /v1/publish/<topic>?priority=&ttl=&key=    body = payload                               202
  *   GET  /v1/subscribe?pattern=…  server-sent events                                             200
  *   GET  /v1/agents?type=&capability=&id=&online=&cursor=&limit=                                 200
  *   GET  /metrics                 Prometheus                                                     200
@@ -123,7 +123,7 @@ class HttpDoor<Caller> {
     const { req, rest } = visit;
     const caller = await this.#port.authorise(req.headers);
     const topic = topicOf(rest);
-    const options = publishOptions(req);
+    const options = publishOptions(req, visit.query);
     const encoding = encodingOf(req.headers['content-type']);
     const payload = await this.#body(req);
     checkPayload(payload, encoding);

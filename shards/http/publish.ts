@@ -3,11 +3,12 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { FlowbusError } from '../../lib/errors.js';
 import { topicProblem } from '../../lib/topics/topic.js';
-import { isTtl, TTL_RULE } from '../../lib/wire/extensions.js';
+import { isTtl, MAX_KEY, TTL_RULE } from '../../lib/wire/extensions.js';
 import { Encoding, LANE_NORMAL, LANES } from '../../lib/wire/frame.js';
 import type { PublishOptions } from './port.js';
+import { checkNames } from './query.js';
 
-const MAX_KEY_BYTES = 255;
+const PARAMETERS: ReadonlySet<string> = new Set(['priority', 'ttl', 'key']);
 
 /** The topic out of the rest of the path. Throws FlowbusError BAD_TOPIC. */
 export function topicOf(encoded: string): string {
@@ -34,19 +35,33 @@ function headerText(req: IncomingMessage, name: string): string | null {
   return bytes.toString();
 }
 
-/** The lane, time to live and key that the headers ask for. Throws FlowbusError BAD_OPTION. */
-export function publishOptions(req: IncomingMessage): PublishOptions {
-  const priority = headerText(req, 'flowbus-priority');
-  const lane = priority === null ? LANE_NORMAL : (LANES as readonly string[]).indexOf(priority);
-  if (lane < 0) throw new FlowbusError('BAD_OPTION', `flowbus-priority must be one of ${LANES.join(', ')}.`);
+/** What `?name=` or the header `flowbus-name` says; null when neither is there. Both would leave open which one counts. */
+function optionText(req: IncomingMessage, query: URLSearchParams, name: string): string | null {
+  const header = headerText(req, `flowbus-${name}`);
+  const parameter = query.get(name);
+  if (header !== null && parameter !== null) {
+    throw new FlowbusError(
+      'BAD_OPTION',
+      `${name} must stand once, as parameter or as header flowbus-${name}.`,
+    );
+  }
+  return parameter ?? header;
+}
 
-  const life = headerText(req, 'flowbus-ttl');
+/** The lane, time to live and key that the request asks for. Throws FlowbusError BAD_OPTION. */
+export function publishOptions(req: IncomingMessage, query: URLSearchParams): PublishOptions {
+  checkNames(query, PARAMETERS);
+  const priority = optionText(req, query, 'priority');
+  const lane = priority === null ? LANE_NORMAL : (LANES as readonly string[]).indexOf(priority);
+  if (lane < 0) throw new FlowbusError('BAD_OPTION', `priority must be one of ${LANES.join(', ')}.`);
+
+  const life = optionText(req, query, 'ttl');
   const ttl = life === null ? null : /^\d{1,10}$/.test(life) ? Number(life) : 0;
   if (ttl !== null && !isTtl(ttl)) throw new FlowbusError('BAD_OPTION', TTL_RULE);
 
-  const key = headerText(req, 'flowbus-key');
-  if (key !== null && (key === '' || Buffer.byteLength(key) > MAX_KEY_BYTES)) {
-    throw new FlowbusError('BAD_OPTION', `flowbus-key must be 1 to ${MAX_KEY_BYTES} bytes.`);
+  const key = optionText(req, query, 'key');
+  if (key !== null && (key === '' || Buffer.byteLength(key) > MAX_KEY)) {
+    throw new FlowbusError('BAD_OPTION', `key must be 1 to ${MAX_KEY} bytes.`);
   }
   return { lane, ttl, key };
 }

@@ -18,6 +18,16 @@ const AGENT_PARAMETERS: ReadonlySet<string> = new Set([
   'limit',
 ]);
 
+/** Throws FlowbusError BAD_OPTION unless every parameter is one of `names`, and stands once. */
+export function checkNames(query: URLSearchParams, names: ReadonlySet<string>): void {
+  for (const name of query.keys()) {
+    if (!names.has(name)) throw new FlowbusError('BAD_OPTION', `The parameter "${name}" is unknown.`);
+    if (query.getAll(name).length > 1) {
+      throw new FlowbusError('BAD_OPTION', `The parameter "${name}" may stand once.`);
+    }
+  }
+}
+
 /** The patterns of an event stream, each once. Throws FlowbusError BAD_PATTERN, BAD_OPTION or LIMIT_REACHED. */
 export function patternsOf(query: URLSearchParams): string[] {
   for (const name of query.keys()) {
@@ -43,14 +53,7 @@ export interface AgentPageQuery {
 
 /** What `/v1/agents` is asked; an empty value asks nothing. Throws FlowbusError BAD_OPTION. */
 export function agentQueryOf(query: URLSearchParams): AgentPageQuery {
-  for (const name of query.keys()) {
-    if (!AGENT_PARAMETERS.has(name)) {
-      throw new FlowbusError('BAD_OPTION', `The parameter "${name}" is unknown.`);
-    }
-    if (query.getAll(name).length > 1) {
-      throw new FlowbusError('BAD_OPTION', `The parameter "${name}" may stand once.`);
-    }
-  }
+  checkNames(query, AGENT_PARAMETERS);
   const text = (name: string): string | null => query.get(name) || null;
   return {
     filter: {

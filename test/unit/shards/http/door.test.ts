@@ -66,8 +66,16 @@ describe('HTTP door', () => {
       assert.deepEqual(port.published[0].options, { lane: 1, ttl: 500, key: 'Schlüssel' });
     });
 
+    it('takes them as parameters too', async () => {
+      const path = '/v1/publish/a?priority=low&ttl=86400000&key=Schl%C3%BCssel+1';
+      assert.equal((await post(path, 'x')).status, 202);
+      assert.deepEqual(port.published[0].options, { lane: 3, ttl: 86_400_000, key: 'Schlüssel 1' });
+      assert.equal((await post('/v1/publish/a?ttl=5', 'x', { 'flowbus-key': 'k' })).status, 202);
+      assert.deepEqual(port.published[1].options, { lane: 2, ttl: 5, key: 'k' });
+    });
+
     it('decodes the topic', async () => {
-      assert.equal((await post('/v1/publish/agent.%C3%BC%2F.x?y', 'x')).status, 202);
+      assert.equal((await post('/v1/publish/agent.%C3%BC%2F.x', 'x')).status, 202);
       assert.equal(port.published[0].topic, 'agent.ü/.x');
     });
 
@@ -88,6 +96,14 @@ describe('HTTP door', () => {
         ['a', 'x', { 'flowbus-ttl': '86400001' }, 400, 'BAD_OPTION'],
         ['a', 'x', { 'flowbus-ttl': '1.5' }, 400, 'BAD_OPTION'],
         ['a', 'x', { 'flowbus-key': 'k'.repeat(256) }, 400, 'BAD_OPTION'],
+        ['a?priorty=high', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?priority=urgent', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?ttl=0', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?ttl=1s', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?key=', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?key=a&key=b', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?ttl=5', 'x', { 'flowbus-ttl': '5' }, 400, 'BAD_OPTION'],
+        ['a?access_token=x', 'x', {}, 400, 'BAD_OPTION'],
         ['a', 'x'.repeat(1025), {}, 413, 'PAYLOAD_TOO_LARGE'],
       ];
       for (const [topic, body, headers, status, code] of cases) {
