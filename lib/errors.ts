@@ -70,7 +70,7 @@ export const ERRORS = {
     FATAL,
     FINAL,
     'A frame or a message is larger than maxPayload.',
-    'Keep frames and batches within the maxPayload of the welcome, or raise it in the broker.',
+    'Keep frames and batches within the maxPayload of the welcome: no broker allows more than 64 KiB.',
     413,
   ),
   HELLO_REQUIRED: entry(
@@ -277,7 +277,7 @@ export const ERRORS = {
     GOES_ON,
     FINAL,
     'The message does not fit into maxPayload.',
-    'Split it, or raise maxPayload in the broker.',
+    'Split it, or send a reference to it: with topic and options a message is 64 KiB at most, less where maxPayload is less.',
     413,
   ),
   BAD_OPTION: entry(

@@ -15,7 +15,7 @@ import { FlowbusError } from '../../lib/errors.js';
 import { answer, answerError, answerFailure, answerJson, type Visit } from './answer.js';
 import { readBody } from './body.js';
 import type { HttpDoorPort } from './port.js';
-import { checkPayload, encodingOf, publishOptions, topicOf } from './publish.js';
+import { checkPayload, encodingOf, publishOptions, roomFor, topicOf } from './publish.js';
 import { agentQueryOf, patternsOf } from './query.js';
 import { EventStreams } from './stream.js';
 
@@ -124,19 +124,19 @@ class HttpDoor<Caller> {
     const caller = await this.#port.authorise(req.headers);
     const topic = topicOf(rest);
     const options = publishOptions(req, visit.query);
-    const encoding = encodingOf(req.headers['content-type']);
-    const payload = await this.#body(req);
+    const payload = await this.#body(req, roomFor(topic, options, this.#port.maxPayload));
+    const encoding = encodingOf(req.headers['content-type'], payload);
     checkPayload(payload, encoding);
     const verdict = this.#port.publish(caller, topic, payload, encoding, options);
     if (verdict !== 'ok') throw new FlowbusError(verdict);
     answerJson(visit, 202, { accepted: true });
   }
 
-  async #body(req: IncomingMessage): Promise<Uint8Array> {
+  async #body(req: IncomingMessage, room: number): Promise<Uint8Array> {
     if (this.#bodies >= this.#maxBodies) throw new FlowbusError('OVERLOADED');
     this.#bodies++;
     try {
-      return await readBody(req, this.#port.maxPayload, this.#bodyTime);
+      return await readBody(req, room, this.#bodyTime);
     } finally {
       this.#bodies--;
     }

@@ -60,7 +60,7 @@ export interface StreamHandle {
 export interface HttpDoorPort<Caller = void> {
   /** Asked first, for every request. */
   readonly gate: Gate;
-  /** The largest body of a publish (bytes). */
+  /** The largest frame (bytes). */
   readonly maxPayload: number;
   /** Rejects with FlowbusError UNAUTHORIZED. Not asked for `/healthz` and `/readyz`. */
   authorise(headers: IncomingHttpHeaders): Promise<Caller>;

@@ -3,8 +3,8 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { FlowbusError } from '../../lib/errors.js';
 import { topicProblem } from '../../lib/topics/topic.js';
-import { isTtl, MAX_KEY, TTL_RULE } from '../../lib/wire/extensions.js';
-import { Encoding, LANE_NORMAL, LANES } from '../../lib/wire/frame.js';
+import { extensionsSize, isTtl, MAX_KEY, TTL_RULE } from '../../lib/wire/extensions.js';
+import { Encoding, HEADER_SIZE, LANE_NORMAL, LANES } from '../../lib/wire/frame.js';
 import type { PublishOptions } from './port.js';
 import { checkNames } from './query.js';
 
@@ -66,11 +66,20 @@ export function publishOptions(req: IncomingMessage, query: URLSearchParams): Pu
   return { lane, ttl, key };
 }
 
-/** How the payload is to be read, by the content type: JSON, text, or bytes for all others. */
-export function encodingOf(contentType: string | undefined): Encoding {
+/** The most bytes that a body may have: what topic and options leave of a frame. */
+export function roomFor(topic: string, { ttl, key }: PublishOptions, maxPayload: number): number {
+  const extensions = extensionsSize({ ttl: ttl ?? undefined, key: key ?? undefined });
+  return maxPayload - HEADER_SIZE - Buffer.byteLength(topic) - extensions;
+}
+
+/** What `curl -d` says of any body at all, and browsers of forms. */
+const FORM = 'application/x-www-form-urlencoded';
+
+/** How the payload is to be read, by the content type: JSON, text, or bytes for all others; a form's is text if it can be. */
+export function encodingOf(contentType: string | undefined, payload: Uint8Array): Encoding {
   const type = (contentType ?? '').split(';', 1)[0].trim().toLowerCase();
   if (type === 'application/json' || /^application\/.+\+json$/.test(type)) return Encoding.json;
-  return type.startsWith('text/') ? Encoding.text : Encoding.bytes;
+  return type.startsWith('text/') || (type === FORM && isUtf8(payload)) ? Encoding.text : Encoding.bytes;
 }
 
 /** Throws FlowbusError BAD_UTF8 or BAD_JSON when the payload is not what its encoding says. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Encoding } from '../../../../lib/wire/frame.js';
+import { Encoding, HEADER_SIZE } from '../../../../lib/wire/frame.js';
 import { DoorServer, FakePort, RECORD, readAll } from './fake-port.js';
 
 describe('HTTP door', () => {
@@ -31,6 +31,8 @@ describe('HTTP door', () => {
         ['application/json', '{"a": [1]}', Encoding.json],
         ['application/cloudevents+json; charset=utf-8', 'null', Encoding.json],
         ['text/plain; charset=utf-8', 'hello', Encoding.text],
+        ['application/x-www-form-urlencoded', 'a=1&b', Encoding.text],
+        ['application/x-www-form-urlencoded; charset=utf-8', '\xc3\x28', Encoding.bytes],
         ['application/octet-stream', '\x00\x01', Encoding.bytes],
       ];
       for (const [type, body, encoding] of types) {
@@ -104,7 +106,7 @@ describe('HTTP door', () => {
         ['a?key=a&key=b', 'x', {}, 400, 'BAD_OPTION'],
         ['a?ttl=5', 'x', { 'flowbus-ttl': '5' }, 400, 'BAD_OPTION'],
         ['a?access_token=x', 'x', {}, 400, 'BAD_OPTION'],
-        ['a', 'x'.repeat(1025), {}, 413, 'PAYLOAD_TOO_LARGE'],
+        ['a', 'x'.repeat(984), {}, 413, 'PAYLOAD_TOO_LARGE'],
       ];
       for (const [topic, body, headers, status, code] of cases) {
         assert.deepEqual(
@@ -116,8 +118,16 @@ describe('HTTP door', () => {
       assert.equal(port.published.length, 0);
     });
 
-    it('takes a body of exactly maxPayload', async () => {
-      assert.equal((await post('/v1/publish/a', 'x'.repeat(1024))).status, 202);
+    it('takes a body that fills the frame, and says how much that is', async () => {
+      for (const [query, extensions] of [
+        ['', 0],
+        ['?ttl=5&key=k', 7 + 4],
+      ] as const) {
+        const room = 1024 - HEADER_SIZE - 1 - extensions;
+        assert.equal((await post(`/v1/publish/a${query}`, 'x'.repeat(room))).status, 202);
+        const { message } = await (await post(`/v1/publish/a${query}`, 'x'.repeat(room + 1))).json();
+        assert.match(message, new RegExp(` ${room} bytes at most`));
+      }
     });
 
     it('says so when publishers are held, and when to come again', async () => {
@@ -161,7 +171,7 @@ describe('HTTP door', () => {
     });
 
     it('puts a body together from thousands of crumbs', async () => {
-      port.maxPayload = 5000;
+      port.maxPayload = 5100;
       const socket = server.connect();
       socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n');
       socket.write(`Transfer-Encoding: chunked\r\n\r\n${'1\r\na\r\n1\r\nb\r\n'.repeat(2500)}0\r\n\r\n`);
