@@ -126,7 +126,8 @@ export class Message {
 
   /**
    * Counts up for each publisher, topic and priority, as long as the publisher's session lasts; wraps after
-   * 4,294,967,295. Holes are nothing to worry about: one subscribes late, messages expire, topics are forgotten.
+   * 4,294,967,295. Holes are nothing to worry about: one subscribes late, messages expire, topics are forgotten,
+   * and what enters by the JSON or HTTP door is counted over all topics.
    */
   get sequence(): number {
     return readU32(this.bytes, this.start + OFFSET_SEQUENCE);

@@ -1,5 +1,4 @@
 /** The shard as the HTTP door sees it. */
-import type { IncomingHttpHeaders } from 'node:http';
 import type { ErrorCode } from '../../lib/errors.js';
 import type { Chunk } from '../../lib/queues/chunks.js';
 import { verifyToken } from '../../lib/security/token.js';
@@ -64,10 +63,8 @@ export class HttpPort implements HttpDoorPort {
     this.#sequence = 0;
   }
 
-  async authorise(headers: IncomingHttpHeaders): Promise<void> {
-    if (this.#secret === undefined) return;
-    const [scheme, token] = (headers.authorization ?? '').split(' ');
-    await verifyToken(this.#secret, scheme?.toLowerCase() === 'bearer' ? token : null, null);
+  async authorise(token: string | null): Promise<void> {
+    if (this.#secret !== undefined) await verifyToken(this.#secret, token, null);
   }
 
   publish(

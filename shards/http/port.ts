@@ -1,5 +1,4 @@
 /** What the HTTP door needs of the shard behind it. */
-import type { IncomingHttpHeaders } from 'node:http';
 import type { PublicAgentRecord } from '../../lib/directory.js';
 import type { ErrorCode } from '../../lib/errors.js';
 import type { Encoding } from '../../lib/wire/frame.js';
@@ -56,14 +55,14 @@ export interface StreamHandle {
   close(): void;
 }
 
-/** `Caller` is whatever `authorise` makes of the headers; the door only hands it back. */
+/** `Caller` is whatever `authorise` makes of the token; the door only hands it back. */
 export interface HttpDoorPort<Caller = void> {
   /** Asked first, for every request. */
   readonly gate: Gate;
   /** The largest frame (bytes). */
   readonly maxPayload: number;
   /** Rejects with FlowbusError UNAUTHORIZED. Not asked for `/healthz` and `/readyz`. */
-  authorise(headers: IncomingHttpHeaders): Promise<Caller>;
+  authorise(token: string | null): Promise<Caller>;
   /**
    * Publishes live, at most once. `topic` is valid; JSON and text are checked. The payload may be kept. Anything but
    * `ok` is answered with that code: OVERLOADED while publishers are held back.

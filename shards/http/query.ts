@@ -2,6 +2,7 @@
 import { FlowbusError } from '../../lib/errors.js';
 import { patternProblem } from '../../lib/topics/topic.js';
 import type { AgentFilter } from './port.js';
+import { ACCESS_TOKEN } from './token.js';
 
 /** Patterns of one event stream. */
 export const MAX_PATTERNS = 64;
@@ -31,7 +32,8 @@ export function checkNames(query: URLSearchParams, names: ReadonlySet<string>): 
 /** The patterns of an event stream, each once. Throws FlowbusError BAD_PATTERN, BAD_OPTION or LIMIT_REACHED. */
 export function patternsOf(query: URLSearchParams): string[] {
   for (const name of query.keys()) {
-    if (name !== 'pattern') throw new FlowbusError('BAD_OPTION', `The parameter "${name}" is unknown.`);
+    if (name === 'pattern' || name === ACCESS_TOKEN) continue;
+    throw new FlowbusError('BAD_OPTION', `The parameter "${name}" is unknown.`);
   }
   const patterns = [...new Set(query.getAll('pattern'))];
   if (patterns.length === 0) throw new FlowbusError('BAD_PATTERN', 'The parameter "pattern" is missing.');

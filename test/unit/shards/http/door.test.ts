@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { Encoding, HEADER_SIZE } from '../../../../lib/wire/frame.js';
+import { Gate } from '../../../../shards/http/gate.js';
 import { DoorServer, FakePort, RECORD, readAll } from './fake-port.js';
 
 describe('HTTP door', () => {
@@ -296,6 +297,81 @@ describe('HTTP door', () => {
       assert.equal((await get('/metrics', { headers })).status, 200);
       assert.equal((await post('/v1/publish/a', 'x', headers)).status, 202);
       assert.equal(port.published[0].caller, 'secret');
+    });
+
+    it('may stand in the URL of an event stream, and nowhere else', async () => {
+      port.token = 'secret';
+      const stream = '/v1/subscribe?pattern=a&access_token=';
+      assert.equal((await get(`${stream}secret`, { method: 'HEAD' })).status, 200);
+      assert.deepEqual(await errorOf(await get(`${stream}wrong`)), [401, 'UNAUTHORIZED']);
+      const headers = { authorization: 'Bearer secret' };
+      assert.deepEqual(await errorOf(await get(`${stream}secret`, { headers })), [400, 'BAD_OPTION']);
+      assert.deepEqual(await errorOf(await get(`${stream}secret&access_token=`)), [400, 'BAD_OPTION']);
+      for (const path of ['/v1/agents', '/metrics']) {
+        assert.deepEqual(await errorOf(await get(`${path}?access_token=secret`)), [401, 'UNAUTHORIZED']);
+      }
+    });
+  });
+
+  describe('web pages', () => {
+    const PAGE = 'https://app.example';
+    const PREFLIGHT = { 'access-control-request-method': 'POST' };
+
+    beforeEach(() => {
+      port.gate = new Gate({ host: '127.0.0.1', allowedOrigins: [PAGE], secured: false });
+    });
+
+    it('of allowed origins, and of this machine, may read the answers, errors included', async () => {
+      for (const origin of [PAGE, 'http://localhost:3000']) {
+        const headers = { origin };
+        for (const response of [
+          await post('/v1/publish/a', 'x', headers),
+          await post('/v1/publish/a?x', 'x', headers),
+          await get('/v1/agents', { headers }),
+          await get('/v1/subscribe?pattern=a', { headers, method: 'HEAD' }),
+        ]) {
+          assert.equal(response.headers.get('access-control-allow-origin'), origin);
+          assert.equal(response.headers.get('vary'), 'Origin');
+        }
+      }
+      assert.equal((await get('/v1/agents')).headers.get('access-control-allow-origin'), null);
+      const metrics = await get('/metrics', { headers: { origin: PAGE } });
+      assert.equal(metrics.headers.get('access-control-allow-origin'), null);
+    });
+
+    it('may read event streams', async () => {
+      const abort = new AbortController();
+      const headers = { origin: PAGE };
+      const response = await get('/v1/subscribe?pattern=a', { headers, signal: abort.signal });
+      assert.equal(response.headers.get('access-control-allow-origin'), PAGE);
+      abort.abort();
+    });
+
+    it('are told what they may ask, without a token', async () => {
+      port.token = 'secret';
+      for (const [path, methods] of [
+        ['/v1/publish/a', 'POST'],
+        ['/v1/subscribe?pattern=a', 'GET, HEAD'],
+        ['/v1/agents', 'GET, HEAD'],
+      ]) {
+        const response = await get(path, { method: 'OPTIONS', headers: { origin: PAGE, ...PREFLIGHT } });
+        assert.equal(response.status, 204);
+        assert.equal(await response.text(), '');
+        assert.equal(response.headers.get('access-control-allow-origin'), PAGE);
+        assert.equal(response.headers.get('access-control-allow-methods'), methods);
+        assert.match(response.headers.get('access-control-allow-headers') ?? '', /Authorization/);
+      }
+      assert.deepEqual(port.statuses, [204, 204, 204]);
+    });
+
+    it('of other origins are refused, and so are other preflights', async () => {
+      const headers = { origin: 'https://evil.example', ...PREFLIGHT };
+      const response = await get('/v1/publish/a', { method: 'OPTIONS', headers });
+      assert.equal(response.headers.get('access-control-allow-origin'), null);
+      assert.deepEqual(await errorOf(response), [403, 'FORBIDDEN_ORIGIN']);
+      const metrics = await get('/metrics', { method: 'OPTIONS', headers: { origin: PAGE, ...PREFLIGHT } });
+      assert.deepEqual(await errorOf(metrics), [405, 'METHOD_NOT_ALLOWED']);
+      assert.equal((await get('/v1/agents', { method: 'OPTIONS' })).status, 405);
     });
   });
 

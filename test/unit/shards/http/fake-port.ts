@@ -1,6 +1,6 @@
 /** A shard for the HTTP door that remembers what it was asked, and a real server before it. */
 import { once } from 'node:events';
-import type { IncomingHttpHeaders, Server } from 'node:http';
+import type { Server } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server as NetServer, type Socket } from 'node:net';
 import type { PublicAgentRecord } from '../../../../lib/directory.js';
 import { type ErrorCode, FlowbusError } from '../../../../lib/errors.js';
@@ -53,10 +53,8 @@ export class FakePort implements HttpDoorPort<string> {
   readonly statuses: number[] = [];
   readonly failures: unknown[] = [];
 
-  async authorise(headers: IncomingHttpHeaders): Promise<string> {
-    if (this.token !== null && headers.authorization !== `Bearer ${this.token}`) {
-      throw new FlowbusError('UNAUTHORIZED');
-    }
+  async authorise(token: string | null): Promise<string> {
+    if (this.token !== null && token !== this.token) throw new FlowbusError('UNAUTHORIZED');
     return this.token ?? 'anybody';
   }
 
