@@ -386,6 +386,14 @@ export const ERRORS = {
     'Try again after the time that the Retry-After header names.',
     503,
   ),
+  BAD_UPGRADE: entry(
+    'http',
+    GOES_ON,
+    FINAL,
+    'The upgrade request is no handshake of WebSocket version 13.',
+    'Let a WebSocket client make it: GET, with Upgrade: websocket, Sec-WebSocket-Key and Sec-WebSocket-Version.',
+    400,
+  ),
   UPGRADE_TIMEOUT: entry(
     'http',
     GOES_ON,

@@ -19,7 +19,7 @@ import type {
   StreamSink,
 } from '../http/port.js';
 import type { Session, Sink } from '../session.js';
-import { agentPage } from './agents.js';
+import { jsonPage } from './agents.js';
 import type { DoorContext } from './context.js';
 import { Entry } from './entry.js';
 import { subscribeProblem } from './hello.js';
@@ -109,7 +109,7 @@ export class HttpPort implements HttpDoorPort {
 
   agents(filter: AgentFilter, cursor: string | null, limit: number): AgentRecords {
     const query = { kind: 'agents', ...filter, cursor } as const;
-    return agentPage(this.#context.sessions.directory, query, PAGE_BYTES, limit);
+    return jsonPage(this.#context.sessions.directory, query, PAGE_BYTES, limit);
   }
 
   ready(): Readiness {

@@ -95,6 +95,7 @@ export class WebSocketDoor {
       maxPayload: context.maxPayload,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     });
+    this.#server.on('wsClientError', (_error, socket) => refuse(socket, 'BAD_UPGRADE'));
   }
 
   /** Connections that have not said hello. */

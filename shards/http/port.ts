@@ -1,7 +1,7 @@
 /** What the HTTP door needs of the shard behind it. */
-import type { PublicAgentRecord } from '../../lib/directory.js';
 import type { ErrorCode } from '../../lib/errors.js';
 import type { Encoding } from '../../lib/wire/frame.js';
+import type { JsonAgentRecord } from '../../lib/wire/json.js';
 import type { Gate } from './gate.js';
 
 export interface PublishOptions {
@@ -22,7 +22,7 @@ export interface AgentFilter {
 }
 
 export interface AgentRecords {
-  readonly records: readonly PublicAgentRecord[];
+  readonly records: readonly JsonAgentRecord[];
   /** Where to go on; null = that was all. */
   readonly cursor: string | null;
 }

@@ -181,6 +181,7 @@ describe('bad input as text', function () {
       ref: 1,
       timeout: 1e12,
     });
+    refuses('BAD_JSON', 'both pattern and patterns', { op: 'subscribe', pattern: 'a', patterns: ['b'] });
     refuses('BAD_JSON', '1025 patterns', { op: 'subscribe', patterns: new Array(1025).fill('x') });
     refuses('BAD_JSON', 'a query of an unknown kind', { op: 'agents', kind: 'topics' });
     refuses('BAD_TYPE', 'a binary message', Buffer.from('FLOW'), true);
@@ -233,6 +234,14 @@ describe('bad input as text', function () {
         last.map(({ ref }) => ref),
         [undefined, undefined],
       );
+    });
+
+    it('answers a ping without a reference, and leaves the reference out', async () => {
+      await join();
+      attacker.send({ op: 'ping' });
+      assert.deepEqual(await attacker.next('pong'), { op: 'pong' });
+      attacker.send({ op: 'agents', id: 'nobody', ref: 0 });
+      assert.deepEqual(await attacker.next('agents'), { op: 'agents', records: [], cursor: null });
     });
 
     it('takes names that objects inherit for nothing but names', async () => {
@@ -383,14 +392,18 @@ describe('bad input as text', function () {
       await siege.unharmed();
     });
 
+    const key = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==';
     for (const [title, headers] of [
       ['without a key', ['Upgrade: websocket', 'Sec-WebSocket-Version: 13']],
+      ['of an old version', ['Upgrade: websocket', 'Sec-WebSocket-Version: 7', key]],
       ['to another protocol', ['Upgrade: h2c']],
     ] as const) {
-      it(`400: an upgrade ${title}`, async () => {
+      it(`400 BAD_UPGRADE: an upgrade ${title}`, async () => {
         const lines = ['GET / HTTP/1.1', 'Host: localhost', 'Connection: Upgrade', ...headers, '', ''];
         const response = await request(siege.node.address.port, lines.join('\r\n'));
-        assert.match(response, /^HTTP\/1\.1 (400|426) /);
+        assert.match(response, /^HTTP\/1\.1 400 Bad Request\r\n/);
+        const { code } = JSON.parse(response.split('\r\n\r\n')[1]) as { code: string };
+        assert.equal(code, 'BAD_UPGRADE');
         await siege.unharmed();
       });
     }

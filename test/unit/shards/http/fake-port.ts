@@ -2,9 +2,9 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server as NetServer, type Socket } from 'node:net';
-import type { PublicAgentRecord } from '../../../../lib/directory.js';
 import { type ErrorCode, FlowbusError } from '../../../../lib/errors.js';
 import type { Encoding } from '../../../../lib/wire/frame.js';
+import type { JsonAgentRecord } from '../../../../lib/wire/json.js';
 import { createHttpDoor, type HttpDoorOptions } from '../../../../shards/http/door.js';
 import { Gate } from '../../../../shards/http/gate.js';
 import type {
@@ -18,7 +18,7 @@ import type {
 } from '../../../../shards/http/port.js';
 import { createHttpServer, type HttpServerOptions } from '../../../../shards/http/server.js';
 
-export const RECORD: PublicAgentRecord = {
+export const RECORD: JsonAgentRecord = {
   agentId: 'planner-1',
   agentType: 'planner',
   capabilities: ['plan'],
@@ -26,7 +26,7 @@ export const RECORD: PublicAgentRecord = {
   shard: 0,
   state: 'online',
   since: 1,
-  metadata: '{}',
+  metadata: { room: 7 },
 };
 
 export interface Published {
