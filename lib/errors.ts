@@ -272,6 +272,13 @@ export const ERRORS = {
     'No broker could be reached.',
     'Check the URLs, and that the broker runs and listens there.',
   ),
+  NO_WEBSOCKET: entry(
+    'client',
+    GOES_ON,
+    FINAL,
+    'This runtime has no WebSocket of its own, as browsers have.',
+    "Import 'flowbus' instead of 'flowbus/browser'.",
+  ),
   PAYLOAD_TOO_LARGE: entry(
     'client',
     GOES_ON,

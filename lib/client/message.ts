@@ -19,11 +19,11 @@ import type { Payload } from './payload.js';
 
 export interface ReplyOptions {
   /** Default: that of the message replied to. */
-  priority?: Priority;
+  priority?: Priority | undefined;
   /** Milliseconds after which the reply is not worth delivering, 1 to 86,400,000. */
-  ttl?: number;
+  ttl?: number | undefined;
   /** At most 64 names of 1 to 255 bytes, 65,535 bytes in all. */
-  headers?: Readonly<Record<string, string>>;
+  headers?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Whoever received the message, and can answer it. */
