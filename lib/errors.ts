@@ -70,7 +70,7 @@ export const ERRORS = {
     FATAL,
     FINAL,
     'A frame or a message is larger than maxPayload.',
-    'Keep frames and batches within the maxPayload of the welcome, or raise it in the broker.',
+    'Keep frames and batches within the maxPayload of the welcome: no broker allows more than 64 KiB.',
     413,
   ),
   HELLO_REQUIRED: entry(
@@ -272,12 +272,19 @@ export const ERRORS = {
     'No broker could be reached.',
     'Check the URLs, and that the broker runs and listens there.',
   ),
+  NO_WEBSOCKET: entry(
+    'client',
+    GOES_ON,
+    FINAL,
+    'This runtime has no WebSocket of its own, as browsers have.',
+    "Import 'flowbus' instead of 'flowbus/browser'.",
+  ),
   PAYLOAD_TOO_LARGE: entry(
     'client',
     GOES_ON,
     FINAL,
     'The message does not fit into maxPayload.',
-    'Split it, or raise maxPayload in the broker.',
+    'Split it, or send a reference to it: with topic and options a message is 64 KiB at most, less where maxPayload is less.',
     413,
   ),
   BAD_OPTION: entry(
@@ -346,6 +353,14 @@ export const ERRORS = {
     'Add its origin to allowedOrigins.',
     403,
   ),
+  FORBIDDEN_HOST: entry(
+    'http',
+    GOES_ON,
+    FINAL,
+    'The Host header names no host that this broker answers to without tokens.',
+    'Use a loopback address or the configured host, or add an origin of that host to allowedOrigins, or configure authSecret.',
+    403,
+  ),
   INTERNAL: entry(
     'http',
     GOES_ON,
@@ -377,6 +392,14 @@ export const ERRORS = {
     'The broker has too much to do right now.',
     'Try again after the time that the Retry-After header names.',
     503,
+  ),
+  BAD_UPGRADE: entry(
+    'http',
+    GOES_ON,
+    FINAL,
+    'The upgrade request is no handshake of WebSocket version 13.',
+    'Let a WebSocket client make it: GET, with Upgrade: websocket, Sec-WebSocket-Key and Sec-WebSocket-Version.',
+    400,
   ),
   UPGRADE_TIMEOUT: entry(
     'http',

@@ -10,6 +10,7 @@ import type { DoorContext } from './doors/context.js';
 import { HttpPort } from './doors/http-port.js';
 import { WebSocketDoor } from './doors/websocket.js';
 import { createHttpDoor } from './http/door.js';
+import { Gate } from './http/gate.js';
 import { createHttpServer } from './http/server.js';
 import { joinPrimary, type PrimaryChannel, readBootData, reportFailure } from './primary-channel.js';
 import { Shard } from './shard.js';
@@ -51,7 +52,11 @@ class Worker {
       maxPayload: config.maxPayload,
       helloTimeout: config.helloTimeout,
       heartbeatInterval: config.heartbeatInterval,
-      allowedOrigins: config.allowedOrigins,
+      gate: new Gate({
+        host: config.host,
+        allowedOrigins: config.allowedOrigins,
+        secured: authSecret !== undefined,
+      }),
       exchange: this.#shard.exchange,
       sessions: this.#shard.sessions,
       interest: this.#shard.interest,

@@ -6,7 +6,7 @@ import { Flag } from '../wire/frame.js';
 import { type AgentFilter, type AgentRecord, type CapabilityTarget, Directory } from './directory.js';
 import type { AgentEvents } from './events.js';
 import type { Message } from './message.js';
-import { badOption, checkInteger, laneOf } from './options.js';
+import { badOption, checkCallOptions, checkInteger, laneOf } from './options.js';
 import { encodePayload, type Payload } from './payload.js';
 import type { Stored } from './requests.js';
 import type { Session } from './session.js';
@@ -14,33 +14,33 @@ import type { Handler, SubscribeOptions, Subscription } from './subscriptions.js
 
 export interface SendOptions {
   /** The lane it travels in. Default: that of `connect()`. */
-  priority?: Priority;
-  /** Time to live: whole milliseconds after which it is not worth delivering, up to 4,294,967,295. */
-  ttl?: number;
+  priority?: Priority | undefined;
+  /** Time to live: whole milliseconds after which it is not worth delivering, 1 to 86,400,000. */
+  ttl?: number | undefined;
   /** Ordering key: messages with the same key stay in order. 1 to 255 bytes. */
-  key?: string;
+  key?: string | undefined;
   /** At most 64 names of 1 to 255 bytes, 65,535 bytes in all. */
-  headers?: Readonly<Record<string, string>>;
+  headers?: Readonly<Record<string, string>> | undefined;
   /** W3C trace context, 55 bytes. */
-  traceparent?: string;
+  traceparent?: string | undefined;
 }
 
 export interface PublishOptions extends SendOptions {
   /** Store it: resolves once every mailbox that matches has journaled it. */
-  assured?: boolean;
+  assured?: boolean | undefined;
   /** Names the message, 1 to 64 bytes: mailboxes drop what they have seen. Default, if assured: a random one. */
-  messageId?: string | Uint8Array;
+  messageId?: string | Uint8Array | undefined;
   /** Milliseconds to wait for the ack of an assured publish, 1 to 86,400,000. Default 5000. */
-  timeout?: number;
+  timeout?: number | undefined;
   /** A topic where answers are awaited, for patterns that `request()` does not cover. */
-  replyTo?: string;
+  replyTo?: string | undefined;
   /** What answers have to repeat, 1 to 64 bytes. */
-  correlation?: Uint8Array;
+  correlation?: Uint8Array | undefined;
 }
 
 export interface RequestOptions extends SendOptions {
   /** Milliseconds to wait for the reply, 1 to 86,400,000. Default 5000. Also the time to live, unless `ttl` is given. */
-  timeout?: number;
+  timeout?: number | undefined;
 }
 
 /** What has passed since the agent was made, and what waits now. */
@@ -54,6 +54,17 @@ export interface AgentCounts {
   /** Bytes of messages that wait to be sent. */
   waitingBytes: number;
 }
+
+const SEND_OPTIONS: readonly (keyof SendOptions)[] = ['priority', 'ttl', 'key', 'headers', 'traceparent'];
+const PUBLISH_OPTIONS: readonly (keyof PublishOptions)[] = [
+  ...SEND_OPTIONS,
+  'assured',
+  'messageId',
+  'timeout',
+  'replyTo',
+  'correlation',
+];
+const REQUEST_OPTIONS: readonly (keyof RequestOptions)[] = [...SEND_OPTIONS, 'timeout'];
 
 const DEFAULT_TIMEOUT = 5000;
 const MAX_TIMEOUT = 86_400_000;
@@ -123,11 +134,16 @@ export class Agent {
    * with NO_MAILBOX, TIMEOUT, DISCONNECTED or any of the above. With the same `messageId` it is safe to repeat.
    */
   publish(topic: string, payload: Payload, options: PublishOptions & { assured: true }): Promise<Stored>;
-  publish(topic: string, payload: Payload, options?: PublishOptions & { assured?: false }): boolean;
+  publish(
+    topic: string,
+    payload: Payload,
+    options?: PublishOptions & { assured?: false | undefined },
+  ): boolean;
   publish(topic: string, payload: Payload, options?: PublishOptions): boolean | Promise<Stored>;
   publish(topic: string, payload: Payload, options?: PublishOptions): boolean | Promise<Stored> {
     const { outbox, topics, settings } = this.session;
     if (options === undefined) return outbox.write(topics.get(topic), payload, settings.lane, 0, null);
+    checkCallOptions(options, PUBLISH_OPTIONS);
     if (options.assured === true) return this.publishAssured(topic, payload, options);
     return outbox.write(topics.get(topic), payload, this.laneOf(options), 0, options);
   }
@@ -135,8 +151,9 @@ export class Agent {
   /** A live message to one agent's own address, where it is the event `message`. Returns and throws as `publish`. */
   send(agentId: string, payload: Payload, options?: SendOptions): boolean {
     const { outbox, topics, settings } = this.session;
-    const lane = options === undefined ? settings.lane : this.laneOf(options);
-    return outbox.write(topics.to(agentId), payload, lane, 0, options ?? null);
+    if (options === undefined) return outbox.write(topics.to(agentId), payload, settings.lane, 0, null);
+    checkCallOptions(options, SEND_OPTIONS);
+    return outbox.write(topics.to(agentId), payload, this.laneOf(options), 0, options);
   }
 
   /**
@@ -147,6 +164,8 @@ export class Agent {
   sendTo(target: CapabilityTarget, payload: Payload, options?: SendOptions): boolean {
     const capability = capabilityOf(target);
     this.session.checkOpen();
+    // Before the directory is asked: once it has answered there is nobody to throw at.
+    if (options !== undefined) checkCallOptions(options, SEND_OPTIONS);
     try {
       const agentId = this.directory.pick(capability);
       if (agentId !== null) return this.send(agentId, payload, options);
@@ -170,6 +189,7 @@ export class Agent {
     options: RequestOptions = {},
   ): Promise<Message> {
     this.session.checkOpen();
+    checkCallOptions(options, REQUEST_OPTIONS);
     const timeout = checkInteger('timeout', options.timeout ?? DEFAULT_TIMEOUT, 1, MAX_TIMEOUT);
     if (typeof target === 'string') return this.ask(target, payload, options, timeout);
     const capability = capabilityOf(target);

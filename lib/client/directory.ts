@@ -14,12 +14,12 @@ export interface AgentRecord extends Omit<WireRecord, 'metadata'> {
 
 /** Only agents that meet all of what is given. */
 export interface AgentFilter {
-  id?: string;
-  type?: string;
-  capability?: string;
-  online?: boolean;
+  id?: string | undefined;
+  type?: string | undefined;
+  capability?: string | undefined;
+  online?: boolean | undefined;
   /** Records at most, 1 to 1,000,000. Default 10,000. */
-  limit?: number;
+  limit?: number | undefined;
 }
 
 /** One of the agents that have this capability and are online. */

@@ -19,11 +19,11 @@ import type { Payload } from './payload.js';
 
 export interface ReplyOptions {
   /** Default: that of the message replied to. */
-  priority?: Priority;
-  /** Milliseconds after which the reply is not worth delivering. */
-  ttl?: number;
+  priority?: Priority | undefined;
+  /** Milliseconds after which the reply is not worth delivering, 1 to 86,400,000. */
+  ttl?: number | undefined;
   /** At most 64 names of 1 to 255 bytes, 65,535 bytes in all. */
-  headers?: Readonly<Record<string, string>>;
+  headers?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Whoever received the message, and can answer it. */
@@ -126,7 +126,8 @@ export class Message {
 
   /**
    * Counts up for each publisher, topic and priority, as long as the publisher's session lasts; wraps after
-   * 4,294,967,295. Holes are nothing to worry about: one subscribes late, messages expire, topics are forgotten.
+   * 4,294,967,295. Holes are nothing to worry about: one subscribes late, messages expire, topics are forgotten,
+   * and what enters by the JSON or HTTP door is counted over all topics.
    */
   get sequence(): number {
     return readU32(this.bytes, this.start + OFFSET_SEQUENCE);

@@ -7,7 +7,21 @@ import { utf8Size, writeUtf8 } from '../wire/text.js';
  * What can be sent: bytes (copied during the call), text, or anything that JSON can express.
  * The encoding travels along, so a subscriber can tell a text from bytes.
  */
-export type Payload = Uint8Array | ArrayBuffer | string | number | boolean | null | object;
+export type Payload =
+  | Uint8Array
+  | ArrayBuffer
+  | ArrayBufferView
+  | string
+  | number
+  | boolean
+  | null
+  | Data
+  | { readonly [name: string]: unknown };
+
+/** Functions have this symbol, and no data has. */
+type NoFunction = object & { readonly [Symbol.hasInstance]?: never };
+/** Any object but functions, and promises: what somebody forgot to call or to await. */
+type Data = NoFunction & { readonly then?: string | number | boolean | null | undefined | NoFunction };
 
 /** Up to here a loop in JavaScript beats a call out of it (UTF-16 units; bytes). */
 const LOOPED_TEXT = 24;
@@ -110,7 +124,25 @@ export function encodePayload(payload: Payload): EncodedPayload {
   return new EncodedPayload(bytes, body.encoding);
 }
 
+/** What JSON would silently make `{}` or null of; null when it would not. */
+function opaque(payload: unknown): string | null {
+  if (typeof payload === 'number') return Number.isFinite(payload) ? null : String(payload);
+  if (typeof payload === 'function') return 'a function';
+  if (typeof payload !== 'object' || payload === null) return null;
+  const prototype = Object.getPrototypeOf(payload);
+  if (prototype === Object.prototype || prototype === Array.prototype) return null;
+  if ('then' in payload && typeof payload.then === 'function') return 'a promise';
+  if ('toJSON' in payload && typeof payload.toJSON === 'function') return null;
+  const kind = OPAQUE.find((type) => payload instanceof type);
+  return kind === undefined ? null : `of the class ${kind.name}`;
+}
+
+const OPAQUE = [Map, Set, Error, Blob];
+const MUST_BE = 'but must be bytes, a text or something that JSON can express.';
+
 function toJson(payload: unknown): string {
+  const what = opaque(payload);
+  if (what !== null) throw new FlowbusError('BAD_OPTION', `The payload is ${what}, ${MUST_BE}`);
   let text: string | undefined;
   try {
     text = JSON.stringify(payload);
@@ -122,7 +154,7 @@ function toJson(payload: unknown): string {
   if (text === undefined) {
     throw new FlowbusError(
       'BAD_OPTION',
-      `The payload is ${payload === undefined ? 'undefined' : `a ${typeof payload}`}, but must be bytes, a text or something that JSON can express.`,
+      `The payload is ${payload === undefined ? 'undefined' : `a ${typeof payload}`}, ${MUST_BE}`,
     );
   }
   return text;

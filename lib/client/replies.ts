@@ -4,13 +4,15 @@ import { ERROR_HEADER, type OutgoingExtensions } from '../wire/extensions.js';
 import { utf8 } from '../wire/text.js';
 import type { Emitter } from './events.js';
 import type { Message, MessageOrigin, ReplyOptions } from './message.js';
-import { laneOf } from './options.js';
+import { checkCallOptions, laneOf } from './options.js';
 import type { Outbox } from './outbox.js';
 import type { OutgoingTopics } from './outgoing-topics.js';
 import type { Payload } from './payload.js';
 
 /** So much of an error's message goes back to the requester (UTF-16 units). */
 const MAX_REASON = 1024;
+
+const OPTIONS: readonly (keyof ReplyOptions)[] = ['priority', 'ttl', 'headers'];
 
 const decoder = new TextDecoder();
 
@@ -33,6 +35,7 @@ export class Replies implements MessageOrigin {
         `${message.from} awaits no reply to its message on ${message.topic}.`,
       );
     }
+    if (options !== undefined) checkCallOptions(options, OPTIONS);
     const lane = options?.priority === undefined ? message.lane : laneOf(options.priority);
     const extensions: OutgoingExtensions = {
       correlation: message.correlation ?? undefined,

@@ -14,11 +14,11 @@ export type Handler = (message: Message) => unknown;
 /** Options of assured subscriptions. This version delivers live messages only: any of them is NO_MAILBOX. */
 export interface SubscribeOptions {
   /** Share the messages with the other members of this group. */
-  group?: string;
+  group?: string | undefined;
   /** Begin with what is stored already. */
   replay?: unknown;
   /** Unacked messages at a time. */
-  prefetch?: number;
+  prefetch?: number | undefined;
 }
 
 export interface Subscription {

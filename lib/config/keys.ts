@@ -137,7 +137,7 @@ const SETTINGS = {
   allowedOrigins: setting<readonly string[]>(
     kind.origins(),
     [],
-    'web pages that may connect from a browser, beside those of this machine',
+    'web pages that may connect from a browser, beside those of this machine; without tokens also the hosts that requests may name',
   ),
   logLevel: setting(
     kind.choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']),

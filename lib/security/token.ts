@@ -10,7 +10,7 @@ import { MAX_TOKEN } from '../wire/control.js';
 export interface TokenClaims extends JWTPayload {
   /** The one agent that may use it; without it any agent may. */
   readonly sub?: string;
-  /** When it ends, seconds since the Unix epoch. Every token must have one. */
+  /** When it ends, seconds since the Unix epoch. Every token must have one. It is taken for 5 s more: clocks differ. */
   readonly exp: number;
 }
 
@@ -20,7 +20,7 @@ export interface TokenOptions {
 }
 
 /** How far the clocks of the maker and the broker may be apart (seconds). */
-const CLOCK_TOLERANCE = 30;
+const CLOCK_TOLERANCE = 5;
 const DEFAULT_LIFE = 24 * 3_600_000;
 const ALGORITHM = 'HS256';
 

@@ -35,8 +35,8 @@ export const MAX_HEADER_NAME = 255;
 export const MAX_EXTENSION_SIZE = 0xffff;
 /** The user header of a reply that says why the request could not be served. */
 export const ERROR_HEADER = 'flowbus-error';
-/** The longest time to live: u32 milliseconds, 49 days. */
-export const MAX_TTL = 0xffffffff;
+/** The longest time to live (ms): a day. The shortest is 1: what may not live at all need not be sent. */
+export const MAX_TTL = 86_400_000;
 
 /** The flags that must be set exactly when the extension that each stands for is present. */
 export const EXTENSION_FLAGS = Flag.expires | Flag.wantsReply | Flag.signed;
@@ -55,6 +55,11 @@ const GREATEST = Uint16Array.of(
   MAX_EXTENSION_SIZE,
 );
 const IS_TEXT = Uint8Array.of(0, 1, 0, 0, 0, 1, 1, 0, 0);
+
+/** Whether `ttl` is a time to live (ms). */
+export function isTtl(ttl: number): boolean {
+  return Number.isInteger(ttl) && ttl >= 1 && ttl <= MAX_TTL;
+}
 
 /** Checks the pairs of a user-headers value. */
 function checkHeaders(b: Uint8Array, start: number, end: number): ErrorCode | null {
@@ -115,6 +120,7 @@ export class Extensions {
       const bit = 1 << type;
       if ((this.#present & bit) !== 0 || size < LEAST[type] || size > GREATEST[type]) return 'BAD_EXTENSION';
       if (IS_TEXT[type] === 1 && !isUtf8(b, value, i)) return 'BAD_UTF8';
+      if (type === Extension.ttl && !isTtl(readU32(b, value))) return 'BAD_EXTENSION';
       if (type === Extension.headers) {
         const code = checkHeaders(b, value, i);
         if (code !== null) return code;
@@ -221,7 +227,7 @@ export interface OutgoingExtensions {
   correlation?: Uint8Array;
   /** 1..64 bytes (a text: as UTF-8). */
   messageId?: string | Uint8Array;
-  /** Time to live, whole milliseconds, 0..4,294,967,295. */
+  /** Time to live, whole milliseconds, 1..86,400,000. */
   ttl?: number;
   /** Messages with the same key stay in order, 1..255 bytes. */
   key?: string;
@@ -232,6 +238,8 @@ export interface OutgoingExtensions {
   /** At most 64, names of 1..255 bytes, 65,535 bytes in all. */
   headers?: Readonly<Record<string, string>>;
 }
+
+export const TTL_RULE = `ttl must be whole milliseconds, 1 to ${MAX_TTL}.`;
 
 function refuse(name: string, least: number, greatest: number): never {
   throw new FlowbusError(
@@ -272,9 +280,7 @@ export function extensionsSize(e: OutgoingExtensions): number {
     sizeOf(e.traceparent, 'traceparent', Extension.traceparent) +
     sizeOf(e.signature, 'signature', Extension.signature);
   if (e.ttl !== undefined) {
-    if (!Number.isInteger(e.ttl) || e.ttl < 0 || e.ttl > MAX_TTL) {
-      throw new FlowbusError('BAD_OPTION', `ttl must be whole milliseconds, 0 to ${MAX_TTL}.`);
-    }
+    if (!isTtl(e.ttl)) throw new FlowbusError('BAD_OPTION', TTL_RULE);
     size += PREFIX + 4;
   }
   if (e.headers !== undefined) size += PREFIX + headersSize(e.headers);

@@ -76,6 +76,9 @@ export interface JsonWelcome {
   heartbeatInterval: number;
 }
 
+/** As in a result, but metadata is the value itself. */
+export type JsonAgentRecord = Omit<AgentRecord, 'metadata'> & { metadata: unknown };
+
 /** What the broker sends. */
 export type JsonAnswer =
   | JsonWelcome
@@ -95,12 +98,12 @@ export type JsonAnswer =
       encoding?: 'base64';
     }
   | { op: 'ack'; ref: number }
-  | { op: 'agents'; ref: number; records: AgentRecord[]; cursor: string | null }
+  | { op: 'agents'; ref?: number; records: JsonAgentRecord[]; cursor: string | null }
   | { op: 'reply'; ref: number; from: string; data: unknown; encoding?: 'base64' }
   | { op: 'error'; ref?: number; code: string; message: string; fatal: boolean }
   | { op: 'goaway'; code: string; message: string; reconnect: boolean }
   | { op: 'gap'; missed: number; reason: string }
-  | { op: 'pong'; ref: number };
+  | { op: 'pong'; ref?: number };
 
 /** JSON data as a payload: a text as text, anything else as JSON; with `base64`, the bytes. Throws BAD_JSON. */
 export function payloadOf(data: unknown, base64: boolean): JsonPayload {
@@ -158,6 +161,13 @@ export function dataOf(
   return { data: toBase64(b, start, end), encoding: 'base64' };
 }
 
+/** A record for readers of JSON. Its metadata is JSON, as the hello was checked; nested deeper than 512 levels it stays a text. */
+export function jsonRecord(record: AgentRecord): JsonAgentRecord {
+  const text = utf8(record.metadata);
+  if (tooDeep(text, 0, text.length)) return record;
+  return { ...record, metadata: JSON.parse(record.metadata) as unknown };
+}
+
 const OPS = [
   'hello',
   'subscribe',
@@ -181,7 +191,7 @@ function messageOf(f: Fields): JsonMessage {
   return {
     payload: payloadOf(data, base64),
     lane: laneOf(f),
-    ttl: f.integerOrNull('ttl', 0, MAX_TTL),
+    ttl: f.integerOrNull('ttl', 1, MAX_TTL),
     key: f.textOrNull('key', 1, MAX_KEY),
     headers: f.textsByName('headers', MAX_HEADERS, MAX_HEADER_NAME, MAX_EXTENSION_SIZE),
     replyTo: f.textOrNull('replyTo', 1, MAX_TOPIC_BYTES),
@@ -190,7 +200,9 @@ function messageOf(f: Fields): JsonMessage {
 }
 
 function patternsOf(f: Fields): string[] {
-  if (f.any('patterns') !== undefined) return f.texts('patterns', MAX_PATTERNS, 1, MAX_TOPIC_BYTES);
+  const several = f.any('patterns') !== undefined;
+  if (several && f.any('pattern') !== undefined) f.refuse('pattern', 'absent where patterns is given');
+  if (several) return f.texts('patterns', MAX_PATTERNS, 1, MAX_TOPIC_BYTES);
   return [f.text('pattern', 1, MAX_TOPIC_BYTES)];
 }
 
@@ -248,6 +260,15 @@ export function parseOp(text: string): JsonOp {
       return { op, ref, query: queryFrom(f) };
     case 'ping':
       return { op, ref };
+  }
+}
+
+/** The reference in a text that `parseOp` refused; 0 unless it is an object that has a valid one. */
+export function referenceIn(text: string): number {
+  try {
+    return new Fields(JSON.parse(text), 'BAD_JSON', 'message').integer('ref', 0, MAX_REF, 0);
+  } catch {
+    return 0;
   }
 }
 

@@ -67,7 +67,7 @@ function parseBetween(value: string, least: number, most: number, allowed: strin
 
 const DAY = 86_400_000;
 
-/** Milliseconds, up to a day: the bound of the SDK. */
+/** Milliseconds, up to a day: the bound of waits and times to live everywhere. */
 export function parseWait(value: string): number {
   return parseBetween(value, 1, DAY, 'from 1ms to 24h, such as 500ms or 5s');
 }
@@ -105,7 +105,9 @@ export function addMessageOptions(command: Command): Command {
   return command
     .addOption(encodingOption())
     .addOption(new Option('--priority <lane>', 'lane of the message (default: normal)').choices(LANES))
-    .addOption(new Option('--ttl <duration>', 'not worth delivering after this long').argParser(parseWait))
+    .addOption(
+      new Option('--ttl <duration>', 'not worth delivering after this long, 1ms to 24h').argParser(parseWait),
+    )
     .option('--key <key>', 'ordering key')
     .addOption(new Option('--header <name=value>', 'user header; may be repeated').argParser(parseHeader));
 }

@@ -1,6 +1,12 @@
 /** A page of the directory, as every door shows it. */
 import { type Directory, publicRecord } from '../../lib/directory.js';
 import type { Query, Result } from '../../lib/wire/control.js';
+import { type JsonAgentRecord, jsonRecord } from '../../lib/wire/json.js';
+
+interface JsonPage {
+  records: JsonAgentRecord[];
+  cursor: string | null;
+}
 
 /** The most records in one page. */
 const MOST = 500;
@@ -19,6 +25,12 @@ export function agentPage(directory: Directory, query: Query, maxBytes: number, 
     return { records: records.slice(0, i).map(mutable), cursor: records[i - 1].agentId };
   }
   return { records: records.map(mutable), cursor: page.cursor };
+}
+
+/** The same for readers of JSON: metadata is what its agent gave, not a text of that. */
+export function jsonPage(directory: Directory, query: Query, maxBytes: number, limit = MOST): JsonPage {
+  const { records, cursor } = agentPage(directory, query, maxBytes, limit);
+  return { records: records.map(jsonRecord), cursor };
 }
 
 function mutable(record: ReturnType<typeof publicRecord>): Result['records'][number] {

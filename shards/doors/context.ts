@@ -1,6 +1,7 @@
 /** What every door of a shard works with. */
 import type { ControlCodec, Hello } from '../../lib/wire/control.js';
 import type { Exchange } from '../exchange.js';
+import type { Gate } from '../http/gate.js';
 import type { Interest } from '../interest.js';
 import type { Publishing } from '../publishing.js';
 import type { Sessions } from '../sessions.js';
@@ -13,8 +14,7 @@ export interface DoorContext {
   readonly helloTimeout: number;
   /** Default for agents that name none (ms). */
   readonly heartbeatInterval: number;
-  /** Origins of web pages that may connect; see ../http/origin.ts. */
-  readonly allowedOrigins: readonly string[];
+  readonly gate: Gate;
   readonly exchange: Exchange;
   readonly sessions: Sessions;
   readonly interest: Interest;

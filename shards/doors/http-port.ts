@@ -1,6 +1,5 @@
 /** The shard as the HTTP door sees it. */
-import type { IncomingHttpHeaders } from 'node:http';
-import { type ErrorCode, FlowbusError } from '../../lib/errors.js';
+import type { ErrorCode } from '../../lib/errors.js';
 import type { Chunk } from '../../lib/queues/chunks.js';
 import { verifyToken } from '../../lib/security/token.js';
 import type { TelemetryReader } from '../../lib/telemetry/block.js';
@@ -8,7 +7,7 @@ import { C } from '../../lib/telemetry/counters.js';
 import { MetricsPage, type RenderedMetrics } from '../../lib/telemetry/prometheus.js';
 import { BatchReader, Step } from '../../lib/wire/batch.js';
 import { type Encoding, FrameType } from '../../lib/wire/frame.js';
-import { originAllowed } from '../http/origin.js';
+import type { Gate } from '../http/gate.js';
 import type {
   AgentFilter,
   AgentRecords,
@@ -20,7 +19,7 @@ import type {
   StreamSink,
 } from '../http/port.js';
 import type { Session, Sink } from '../session.js';
-import { agentPage } from './agents.js';
+import { jsonPage } from './agents.js';
 import type { DoorContext } from './context.js';
 import { Entry } from './entry.js';
 import { subscribeProblem } from './hello.js';
@@ -32,6 +31,7 @@ const NAME = 'http';
 const PAGE_BYTES = 1024 * 1024;
 
 export class HttpPort implements HttpDoorPort {
+  readonly gate: Gate;
   readonly maxPayload: number;
   readonly #context: DoorContext;
   readonly #entry: Entry;
@@ -50,6 +50,7 @@ export class HttpPort implements HttpDoorPort {
     notReady: () => string[],
     onFailure: (error: unknown) => void,
   ) {
+    this.gate = context.gate;
     this.maxPayload = context.maxPayload;
     this.#context = context;
     this.#entry = new Entry(context);
@@ -62,12 +63,8 @@ export class HttpPort implements HttpDoorPort {
     this.#sequence = 0;
   }
 
-  async authorise(headers: IncomingHttpHeaders): Promise<void> {
-    if (!originAllowed(headers.origin, this.#context.allowedOrigins))
-      throw new FlowbusError('FORBIDDEN_ORIGIN');
-    if (this.#secret === undefined) return;
-    const [scheme, token] = (headers.authorization ?? '').split(' ');
-    await verifyToken(this.#secret, scheme?.toLowerCase() === 'bearer' ? token : null, null);
+  async authorise(token: string | null): Promise<void> {
+    if (this.#secret !== undefined) await verifyToken(this.#secret, token, null);
   }
 
   publish(
@@ -118,7 +115,7 @@ export class HttpPort implements HttpDoorPort {
 
   agents(filter: AgentFilter, cursor: string | null, limit: number): AgentRecords {
     const query = { kind: 'agents', ...filter, cursor } as const;
-    return agentPage(this.#context.sessions.directory, query, PAGE_BYTES, limit);
+    return jsonPage(this.#context.sessions.directory, query, PAGE_BYTES, limit);
   }
 
   ready(): Readiness {

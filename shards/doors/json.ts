@@ -8,10 +8,10 @@ import { agentAddress, REPLY_PREFIX } from '../../lib/topics/topic.js';
 import { BatchReader, Step } from '../../lib/wire/batch.js';
 import { ERROR_HEADER } from '../../lib/wire/extensions.js';
 import { FrameType } from '../../lib/wire/frame.js';
-import { type JsonAnswer, type JsonMessage, type JsonOp, parseOp } from '../../lib/wire/json.js';
+import { type JsonAnswer, type JsonMessage, type JsonOp, parseOp, referenceIn } from '../../lib/wire/json.js';
 import type { Session, Sink } from '../session.js';
 import type { Opened } from '../sessions.js';
-import { agentPage } from './agents.js';
+import { jsonPage } from './agents.js';
 import { closeWith } from './closing.js';
 import type { DoorContext } from './context.js';
 import { Entry } from './entry.js';
@@ -72,14 +72,14 @@ export class JsonConnection implements Sink {
       this.#fail('BAD_TYPE', 'This connection speaks JSON: send text messages.', 0);
       return;
     }
-    let reference = 0;
+    const text = data.toString();
+    let operation: JsonOp | null = null;
     try {
-      const operation = parseOp(data.toString());
-      reference = operation.ref;
+      operation = parseOp(text);
       this.#carryOut(operation);
     } catch (error) {
       if (!(error instanceof FlowbusError)) throw error;
-      this.#fail(error.code, error.message, reference);
+      this.#fail(error.code, error.message, operation === null ? referenceIn(text) : operation.ref);
     }
   }
 
@@ -137,12 +137,12 @@ export class JsonConnection implements Sink {
         this.#request(session, operation);
         break;
       case 'agents': {
-        const page = agentPage(sessions.directory, operation.query, maxPayload);
-        this.#answer({ op: 'agents', ref: reference, ...page });
+        const page = jsonPage(sessions.directory, operation.query, maxPayload);
+        this.#answer({ op: 'agents', ...refOf(reference), ...page });
         break;
       }
       case 'ping':
-        this.#answer({ op: 'pong', ref: reference });
+        this.#answer({ op: 'pong', ...refOf(reference) });
         break;
     }
   }
@@ -174,7 +174,7 @@ export class JsonConnection implements Sink {
     this.#session = session;
     this.#answer({
       op: 'welcome',
-      ...(reference === 0 ? {} : { ref: reference }),
+      ...refOf(reference),
       agentId: session.agent.agentId,
       session: session.id,
       sender: session.sender.number,
@@ -329,7 +329,7 @@ export class JsonConnection implements Sink {
     // Without a session there is nothing to go on with, and no time limit but this.
     const fatal = ERRORS[code].fatal || this.#session === null;
     this.#context.exchange.countError(code);
-    this.#answer({ op: 'error', code, message, fatal, ...(reference === 0 ? {} : { ref: reference }) });
+    this.#answer({ op: 'error', code, message, fatal, ...refOf(reference) });
     if (!fatal) return;
     const session = this.#session;
     this.#session = null;
@@ -360,6 +360,11 @@ export class JsonConnection implements Sink {
     for (const { timer } of this.#requests.values()) clearTimeout(timer);
     this.#requests.clear();
   }
+}
+
+/** The `ref` of an answer: none to what had none. */
+function refOf(reference: number): { ref?: number } {
+  return reference === 0 ? {} : { ref: reference };
 }
 
 let guests = 0;

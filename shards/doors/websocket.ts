@@ -2,12 +2,11 @@
  * The WebSocket door. The first message decides how a connection speaks: a binary hello, or a JSON one. `ws` reads; what is
  * sent by the binary door is written past it, whole messages with their header already in the chunk.
  */
-import type { IncomingMessage } from 'node:http';
+import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type RawData, WebSocket, WebSocketServer } from 'ws';
-import { ERRORS } from '../../lib/errors.js';
-import { originAllowed } from '../http/origin.js';
+import { type ErrorCode, errorEntry } from '../../lib/errors.js';
 import { BinaryConnection } from './binary.js';
 import { closeWith, TOO_BIG_MESSAGE } from './closing.js';
 import type { DoorContext } from './context.js';
@@ -96,6 +95,7 @@ export class WebSocketDoor {
       maxPayload: context.maxPayload,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
     });
+    this.#server.on('wsClientError', (_error, socket) => refuse(socket, 'BAD_UPGRADE'));
   }
 
   /** Connections that have not said hello. */
@@ -104,8 +104,9 @@ export class WebSocketDoor {
   }
 
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    if (!originAllowed(request.headers.origin, this.#context.allowedOrigins)) {
-      refuseOrigin(socket);
+    const problem = this.#context.gate.problem(request.headers);
+    if (problem !== null) {
+      refuse(socket, problem);
       return;
     }
     this.#server.handleUpgrade(request, socket, head, (ws) =>
@@ -134,11 +135,12 @@ export class WebSocketDoor {
   }
 }
 
-function refuseOrigin(socket: Duplex): void {
-  const { summary, remedy } = ERRORS.FORBIDDEN_ORIGIN;
-  const body = JSON.stringify({ code: 'FORBIDDEN_ORIGIN', message: `${summary} ${remedy}` });
-  const head = `HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n`;
-  socket.end(`${head}Connection: close\r\n\r\n${body}`);
+/** Answers an upgrade request that becomes no WebSocket. */
+function refuse(socket: Duplex, code: ErrorCode): void {
+  const { summary, remedy, httpStatus } = errorEntry(code);
+  const body = `${JSON.stringify({ code, message: `${summary} ${remedy}` })}\n`;
+  const head = `HTTP/1.1 ${httpStatus} ${STATUS_CODES[httpStatus!]}\r\nContent-Type: application/json\r\n`;
+  socket.end(`${head}Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`);
 }
 
 /** What still comes behind a fatal error, or a hello that comes just too late, is not answered: the close is on its way. */

@@ -6,7 +6,10 @@ import { FlowbusError } from '../../lib/errors.js';
 const MAX_CHUNKS = 1024;
 
 function tooLarge(limit: number): FlowbusError {
-  return new FlowbusError('PAYLOAD_TOO_LARGE', `The body may have ${limit} bytes at most.`);
+  return new FlowbusError(
+    'PAYLOAD_TOO_LARGE',
+    `The body may have ${limit} bytes at most: the message, with topic and options, is one frame.`,
+  );
 }
 
 /**

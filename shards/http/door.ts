@@ -1,23 +1,25 @@
 /**
  * The HTTP door of a shard. Every shard serves every route:
  *
- *   POST /v1/publish/<topic>      body = payload; flowbus-priority, flowbus-ttl, flowbus-key     202
- *   GET  /v1/subscribe?pattern=…  server-sent events                                             200
- *   GET  /v1/agents?type=&capability=&id=&online=&cursor=&limit=                                 200
- *   GET  /metrics                 Prometheus                                                     200
- *   GET  /healthz                 the event loop runs; no token                                  200
- *   GET  /readyz                  takes traffic; no token                                        200 or 503
+ *   POST /v1/publish/<topic>?priority=&ttl=&key=                        body = payload             202
+ *   GET  /v1/subscribe?pattern=…&access_token=                          server-sent events         200
+ *   GET  /v1/agents?type=&capability=&id=&online=&cursor=&limit=        JSON                       200
+ *   GET  /metrics                                                       Prometheus                 200
+ *   GET  /healthz                                                       the event loop runs        200
+ *   GET  /readyz                                                        takes traffic              200 or 503
  *
- * HEAD works wherever GET does. Errors are JSON, { code, message }; the codes are those of lib/errors.ts.
+ * HEAD works wherever GET does. Errors are JSON, { code, message }. PROTOCOL.md has the contract.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { FlowbusError } from '../../lib/errors.js';
 import { answer, answerError, answerFailure, answerJson, type Visit } from './answer.js';
 import { readBody } from './body.js';
+import { answerPreflight, isPreflight, openToPage } from './pages.js';
 import type { HttpDoorPort } from './port.js';
-import { checkPayload, encodingOf, publishOptions, topicOf } from './publish.js';
+import { checkPayload, encodingOf, publishOptions, roomFor, topicOf } from './publish.js';
 import { agentQueryOf, patternsOf } from './query.js';
 import { EventStreams } from './stream.js';
+import { bearerOf, streamTokenOf } from './token.js';
 
 export interface HttpDoorOptions {
   /** Time for the body of a publish (milliseconds); default 5,000. */
@@ -44,6 +46,8 @@ interface RoutedVisit extends Visit {
 
 interface Route {
   readonly methods: readonly string[];
+  /** Web pages of allowed origins may use it. */
+  readonly forPages?: boolean;
   answer(visit: RoutedVisit): Promise<void>;
 }
 
@@ -64,9 +68,9 @@ class HttpDoor<Caller> {
     this.#maxBodies = maxBodies;
     this.#streams = new EventStreams(maxStreams, heartbeat);
     this.#routes = new Map<string, Route>([
-      [PUBLISH, { methods: WRITE, answer: (visit) => this.#publish(visit) }],
-      ['/v1/subscribe', { methods: READ, answer: (visit) => this.#subscribe(visit) }],
-      ['/v1/agents', { methods: READ, answer: (visit) => this.#agents(visit) }],
+      [PUBLISH, { methods: WRITE, forPages: true, answer: (visit) => this.#publish(visit) }],
+      ['/v1/subscribe', { methods: READ, forPages: true, answer: (visit) => this.#subscribe(visit) }],
+      ['/v1/agents', { methods: READ, forPages: true, answer: (visit) => this.#agents(visit) }],
       ['/metrics', { methods: READ, answer: (visit) => this.#metrics(visit) }],
       ['/healthz', { methods: READ, answer: async (visit) => answerJson(visit, 200, { status: 'ok' }) }],
       ['/readyz', { methods: READ, answer: async (visit) => this.#ready(visit) }],
@@ -85,10 +89,22 @@ class HttpDoor<Caller> {
       rest: publishing ? path.slice(PUBLISH.length) : '',
       query: new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1)),
     };
+    const problem = this.#port.gate.problem(req.headers);
+    if (problem !== null) {
+      answerError(visit, new FlowbusError(problem));
+      return;
+    }
     const route = this.#routes.get(publishing ? PUBLISH : path);
     if (route === undefined) {
       answerError(visit, new FlowbusError('NOT_FOUND'));
       return;
+    }
+    if (route.forPages) {
+      openToPage(visit);
+      if (isPreflight(visit)) {
+        answerPreflight(visit, route.methods);
+        return;
+      }
     }
     if (!route.methods.includes(req.method ?? '')) {
       const headers = { Allow: route.methods.join(', ') };
@@ -116,22 +132,22 @@ class HttpDoor<Caller> {
 
   async #publish(visit: RoutedVisit): Promise<void> {
     const { req, rest } = visit;
-    const caller = await this.#port.authorise(req.headers);
+    const caller = await this.#port.authorise(bearerOf(req.headers));
     const topic = topicOf(rest);
-    const options = publishOptions(req);
-    const encoding = encodingOf(req.headers['content-type']);
-    const payload = await this.#body(req);
+    const options = publishOptions(req, visit.query);
+    const payload = await this.#body(req, roomFor(topic, options, this.#port.maxPayload));
+    const encoding = encodingOf(req.headers['content-type'], payload);
     checkPayload(payload, encoding);
     const verdict = this.#port.publish(caller, topic, payload, encoding, options);
     if (verdict !== 'ok') throw new FlowbusError(verdict);
     answerJson(visit, 202, { accepted: true });
   }
 
-  async #body(req: IncomingMessage): Promise<Uint8Array> {
+  async #body(req: IncomingMessage, room: number): Promise<Uint8Array> {
     if (this.#bodies >= this.#maxBodies) throw new FlowbusError('OVERLOADED');
     this.#bodies++;
     try {
-      return await readBody(req, this.#port.maxPayload, this.#bodyTime);
+      return await readBody(req, room, this.#bodyTime);
     } finally {
       this.#bodies--;
     }
@@ -139,7 +155,7 @@ class HttpDoor<Caller> {
 
   async #subscribe(visit: RoutedVisit): Promise<void> {
     const { req, res } = visit;
-    const caller = await this.#port.authorise(req.headers);
+    const caller = await this.#port.authorise(streamTokenOf(req.headers, visit.query));
     const patterns = patternsOf(visit.query);
     if (req.method === 'HEAD') {
       answer(visit, 200, 'text/event-stream; charset=utf-8', '');
@@ -151,14 +167,14 @@ class HttpDoor<Caller> {
   }
 
   async #agents(visit: RoutedVisit): Promise<void> {
-    await this.#port.authorise(visit.req.headers);
+    await this.#port.authorise(bearerOf(visit.req.headers));
     const { filter, cursor, limit } = agentQueryOf(visit.query);
     const page = await this.#port.agents(filter, cursor, limit);
     answerJson(visit, 200, { records: page.records, cursor: page.cursor });
   }
 
   async #metrics(visit: RoutedVisit): Promise<void> {
-    await this.#port.authorise(visit.req.headers);
+    await this.#port.authorise(bearerOf(visit.req.headers));
     const { contentType, body } = await this.#port.metrics();
     answer(visit, 200, contentType, body);
   }

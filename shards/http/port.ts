@@ -1,13 +1,13 @@
 /** What the HTTP door needs of the shard behind it. */
-import type { IncomingHttpHeaders } from 'node:http';
-import type { PublicAgentRecord } from '../../lib/directory.js';
 import type { ErrorCode } from '../../lib/errors.js';
 import type { Encoding } from '../../lib/wire/frame.js';
+import type { JsonAgentRecord } from '../../lib/wire/json.js';
+import type { Gate } from './gate.js';
 
 export interface PublishOptions {
   /** 0 (critical) to 4 (background); normal when the request names none. */
   readonly lane: number;
-  /** Time to live, 1 to 4,294,967,295 milliseconds; null = unlimited. */
+  /** Time to live, 1 to 86,400,000 milliseconds; null = unlimited. */
   readonly ttl: number | null;
   /** Ordering key, 1 to 255 bytes of UTF-8; null = none. */
   readonly key: string | null;
@@ -22,7 +22,7 @@ export interface AgentFilter {
 }
 
 export interface AgentRecords {
-  readonly records: readonly PublicAgentRecord[];
+  readonly records: readonly JsonAgentRecord[];
   /** Where to go on; null = that was all. */
   readonly cursor: string | null;
 }
@@ -55,12 +55,14 @@ export interface StreamHandle {
   close(): void;
 }
 
-/** `Caller` is whatever `authorise` makes of the headers; the door only hands it back. */
+/** `Caller` is whatever `authorise` makes of the token; the door only hands it back. */
 export interface HttpDoorPort<Caller = void> {
-  /** The largest body of a publish (bytes). */
+  /** Asked first, for every request. */
+  readonly gate: Gate;
+  /** The largest frame (bytes). */
   readonly maxPayload: number;
   /** Rejects with FlowbusError UNAUTHORIZED. Not asked for `/healthz` and `/readyz`. */
-  authorise(headers: IncomingHttpHeaders): Promise<Caller>;
+  authorise(token: string | null): Promise<Caller>;
   /**
    * Publishes live, at most once. `topic` is valid; JSON and text are checked. The payload may be kept. Anything but
    * `ok` is answered with that code: OVERLOADED while publishers are held back.

@@ -3,11 +3,12 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { FlowbusError } from '../../lib/errors.js';
 import { topicProblem } from '../../lib/topics/topic.js';
-import { Encoding, LANE_NORMAL, LANES } from '../../lib/wire/frame.js';
+import { extensionsSize, isTtl, MAX_KEY, TTL_RULE } from '../../lib/wire/extensions.js';
+import { Encoding, HEADER_SIZE, LANE_NORMAL, LANES } from '../../lib/wire/frame.js';
 import type { PublishOptions } from './port.js';
+import { checkNames } from './query.js';
 
-const MAX_KEY_BYTES = 255;
-const MAX_TTL = 0xffff_ffff;
+const PARAMETERS: ReadonlySet<string> = new Set(['priority', 'ttl', 'key']);
 
 /** The topic out of the rest of the path. Throws FlowbusError BAD_TOPIC. */
 export function topicOf(encoded: string): string {
@@ -34,30 +35,51 @@ function headerText(req: IncomingMessage, name: string): string | null {
   return bytes.toString();
 }
 
-/** The lane, time to live and key that the headers ask for. Throws FlowbusError BAD_OPTION. */
-export function publishOptions(req: IncomingMessage): PublishOptions {
-  const priority = headerText(req, 'flowbus-priority');
-  const lane = priority === null ? LANE_NORMAL : (LANES as readonly string[]).indexOf(priority);
-  if (lane < 0) throw new FlowbusError('BAD_OPTION', `flowbus-priority must be one of ${LANES.join(', ')}.`);
-
-  const life = headerText(req, 'flowbus-ttl');
-  const ttl = life === null ? null : /^\d{1,10}$/.test(life) ? Number(life) : 0;
-  if (ttl !== null && (ttl < 1 || ttl > MAX_TTL)) {
-    throw new FlowbusError('BAD_OPTION', `flowbus-ttl must be 1 to ${MAX_TTL} milliseconds.`);
+/** What `?name=` or the header `flowbus-name` says; null when neither is there. Both would leave open which one counts. */
+function optionText(req: IncomingMessage, query: URLSearchParams, name: string): string | null {
+  const header = headerText(req, `flowbus-${name}`);
+  const parameter = query.get(name);
+  if (header !== null && parameter !== null) {
+    throw new FlowbusError(
+      'BAD_OPTION',
+      `${name} must stand once, as parameter or as header flowbus-${name}.`,
+    );
   }
+  return parameter ?? header;
+}
 
-  const key = headerText(req, 'flowbus-key');
-  if (key !== null && (key === '' || Buffer.byteLength(key) > MAX_KEY_BYTES)) {
-    throw new FlowbusError('BAD_OPTION', `flowbus-key must be 1 to ${MAX_KEY_BYTES} bytes.`);
+/** The lane, time to live and key that the request asks for. Throws FlowbusError BAD_OPTION. */
+export function publishOptions(req: IncomingMessage, query: URLSearchParams): PublishOptions {
+  checkNames(query, PARAMETERS);
+  const priority = optionText(req, query, 'priority');
+  const lane = priority === null ? LANE_NORMAL : (LANES as readonly string[]).indexOf(priority);
+  if (lane < 0) throw new FlowbusError('BAD_OPTION', `priority must be one of ${LANES.join(', ')}.`);
+
+  const life = optionText(req, query, 'ttl');
+  const ttl = life === null ? null : /^\d{1,10}$/.test(life) ? Number(life) : 0;
+  if (ttl !== null && !isTtl(ttl)) throw new FlowbusError('BAD_OPTION', TTL_RULE);
+
+  const key = optionText(req, query, 'key');
+  if (key !== null && (key === '' || Buffer.byteLength(key) > MAX_KEY)) {
+    throw new FlowbusError('BAD_OPTION', `key must be 1 to ${MAX_KEY} bytes.`);
   }
   return { lane, ttl, key };
 }
 
-/** How the payload is to be read, by the content type: JSON, text, or bytes for all others. */
-export function encodingOf(contentType: string | undefined): Encoding {
+/** The most bytes that a body may have: what topic and options leave of a frame. */
+export function roomFor(topic: string, { ttl, key }: PublishOptions, maxPayload: number): number {
+  const extensions = extensionsSize({ ttl: ttl ?? undefined, key: key ?? undefined });
+  return maxPayload - HEADER_SIZE - Buffer.byteLength(topic) - extensions;
+}
+
+/** What `curl -d` says of any body at all, and browsers of forms. */
+const FORM = 'application/x-www-form-urlencoded';
+
+/** How the payload is to be read, by the content type: JSON, text, or bytes for all others; a form's is text if it can be. */
+export function encodingOf(contentType: string | undefined, payload: Uint8Array): Encoding {
   const type = (contentType ?? '').split(';', 1)[0].trim().toLowerCase();
   if (type === 'application/json' || /^application\/.+\+json$/.test(type)) return Encoding.json;
-  return type.startsWith('text/') ? Encoding.text : Encoding.bytes;
+  return type.startsWith('text/') || (type === FORM && isUtf8(payload)) ? Encoding.text : Encoding.bytes;
 }
 
 /** Throws FlowbusError BAD_UTF8 or BAD_JSON when the payload is not what its encoding says. */

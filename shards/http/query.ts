@@ -2,6 +2,7 @@
 import { FlowbusError } from '../../lib/errors.js';
 import { patternProblem } from '../../lib/topics/topic.js';
 import type { AgentFilter } from './port.js';
+import { ACCESS_TOKEN } from './token.js';
 
 /** Patterns of one event stream. */
 export const MAX_PATTERNS = 64;
@@ -18,10 +19,21 @@ const AGENT_PARAMETERS: ReadonlySet<string> = new Set([
   'limit',
 ]);
 
+/** Throws FlowbusError BAD_OPTION unless every parameter is one of `names`, and stands once. */
+export function checkNames(query: URLSearchParams, names: ReadonlySet<string>): void {
+  for (const name of query.keys()) {
+    if (!names.has(name)) throw new FlowbusError('BAD_OPTION', `The parameter "${name}" is unknown.`);
+    if (query.getAll(name).length > 1) {
+      throw new FlowbusError('BAD_OPTION', `The parameter "${name}" may stand once.`);
+    }
+  }
+}
+
 /** The patterns of an event stream, each once. Throws FlowbusError BAD_PATTERN, BAD_OPTION or LIMIT_REACHED. */
 export function patternsOf(query: URLSearchParams): string[] {
   for (const name of query.keys()) {
-    if (name !== 'pattern') throw new FlowbusError('BAD_OPTION', `The parameter "${name}" is unknown.`);
+    if (name === 'pattern' || name === ACCESS_TOKEN) continue;
+    throw new FlowbusError('BAD_OPTION', `The parameter "${name}" is unknown.`);
   }
   const patterns = [...new Set(query.getAll('pattern'))];
   if (patterns.length === 0) throw new FlowbusError('BAD_PATTERN', 'The parameter "pattern" is missing.');
@@ -43,14 +55,7 @@ export interface AgentPageQuery {
 
 /** What `/v1/agents` is asked; an empty value asks nothing. Throws FlowbusError BAD_OPTION. */
 export function agentQueryOf(query: URLSearchParams): AgentPageQuery {
-  for (const name of query.keys()) {
-    if (!AGENT_PARAMETERS.has(name)) {
-      throw new FlowbusError('BAD_OPTION', `The parameter "${name}" is unknown.`);
-    }
-    if (query.getAll(name).length > 1) {
-      throw new FlowbusError('BAD_OPTION', `The parameter "${name}" may stand once.`);
-    }
-  }
+  checkNames(query, AGENT_PARAMETERS);
   const text = (name: string): string | null => query.get(name) || null;
   return {
     filter: {

@@ -162,6 +162,8 @@ describe('bad input as text', function () {
     refuses('BAD_JSON', 'a topic with half a surrogate pair', '{"op":"publish","topic":"\\ud800","data":1}');
     refuses('BAD_JSON', 'an unknown priority', { ...publish, priority: 'urgent' });
     refuses('BAD_JSON', 'a time to live that is a fraction', { ...publish, ttl: 0.5 });
+    refuses('BAD_JSON', 'a time to live of nothing', { ...publish, ttl: 0 });
+    refuses('BAD_JSON', 'a time to live of more than a day', { ...publish, ttl: 86_400_001 });
     refuses('BAD_JSON', 'an unknown encoding', { ...publish, encoding: 'hex' });
     refuses('BAD_JSON', 'data that is no base64', { ...publish, data: '!', encoding: 'base64' });
     refuses('BAD_JSON', 'a correlation that is no hexadecimal', { ...publish, correlation: 'xy' });
@@ -179,6 +181,7 @@ describe('bad input as text', function () {
       ref: 1,
       timeout: 1e12,
     });
+    refuses('BAD_JSON', 'both pattern and patterns', { op: 'subscribe', pattern: 'a', patterns: ['b'] });
     refuses('BAD_JSON', '1025 patterns', { op: 'subscribe', patterns: new Array(1025).fill('x') });
     refuses('BAD_JSON', 'a query of an unknown kind', { op: 'agents', kind: 'topics' });
     refuses('BAD_TYPE', 'a binary message', Buffer.from('FLOW'), true);
@@ -211,6 +214,34 @@ describe('bad input as text', function () {
       attacker.send({ ...publish, topic: 'open.*', ref: 77 });
       await attacker.settle();
       assert.equal(attacker.answers.find(({ op }) => op === 'error')?.ref, 77);
+    });
+
+    it('answers with the reference of what it cannot read, if that much can be read', async () => {
+      await join();
+      const bad = ['halo', 'hello', 'subscribe', 'publish', 'send', 'request', 'reply', 'agents'];
+      const fields = { metadata: 7, kind: 'topics', ref: 0 };
+      for (const [i, op] of bad.entries()) {
+        const ref = i + 1;
+        attacker.send({ ...fields, op, ref });
+        const { code } = await attacker.next('error', ref);
+        assert.equal(code, 'BAD_JSON');
+      }
+      attacker.send({ op: 'ping', ref: 4_294_967_296 });
+      attacker.send('{"op":"ping","ref":99');
+      await attacker.settle();
+      const last = attacker.answers.filter(({ op }) => op === 'error').slice(bad.length);
+      assert.deepEqual(
+        last.map(({ ref }) => ref),
+        [undefined, undefined],
+      );
+    });
+
+    it('answers a ping without a reference, and leaves the reference out', async () => {
+      await join();
+      attacker.send({ op: 'ping' });
+      assert.deepEqual(await attacker.next('pong'), { op: 'pong' });
+      attacker.send({ op: 'agents', id: 'nobody', ref: 0 });
+      assert.deepEqual(await attacker.next('agents'), { op: 'agents', records: [], cursor: null });
     });
 
     it('takes names that objects inherit for nothing but names', async () => {
@@ -246,7 +277,7 @@ describe('bad input as text', function () {
     async function ask(head: string, headers: string[] = [], body = ''): Promise<[number, unknown]> {
       const response = await request(
         siege.node.address.port,
-        [`${head} HTTP/1.1`, 'Host: x', 'Connection: close', ...headers, '', body].join('\r\n'),
+        [`${head} HTTP/1.1`, 'Host: localhost', 'Connection: close', ...headers, '', body].join('\r\n'),
       );
       const status = Number(response.split(' ')[1]);
       const text = response.slice(response.indexOf('\r\n\r\n') + 4);
@@ -308,7 +339,7 @@ describe('bad input as text', function () {
     it('400 BAD_UTF8: a text that is not UTF-8', async () => {
       const socket = connect({ port: siege.node.address.port, host: '127.0.0.1' });
       const head =
-        'POST /v1/publish/open.x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: text/plain';
+        'POST /v1/publish/open.x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: text/plain';
       socket.write(Buffer.from(`${head}\r\nContent-Length: 1\r\n\r\n\xff`, 'latin1'));
       assert.match((await receive(socket)).toString(), /^HTTP\/1\.1 400 [\s\S]*"BAD_UTF8"/);
       socket.destroy();
@@ -332,6 +363,27 @@ describe('bad input as text', function () {
       await siege.unharmed();
     });
 
+    it('403: a host or an origin that is none of ours, by HTTP and WebSocket', async () => {
+      const upgrade = [
+        'Connection: Upgrade',
+        'Upgrade: websocket',
+        'Sec-WebSocket-Version: 13',
+        'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==',
+      ];
+      for (const [headers, code] of [
+        [['Host: evil.example:8081'], 'FORBIDDEN_HOST'],
+        [['Host: localhost', 'Origin: https://evil.example'], 'FORBIDDEN_ORIGIN'],
+      ] as const) {
+        for (const kind of [['Connection: close'], upgrade]) {
+          const lines = ['GET /healthz HTTP/1.1', ...headers, ...kind, '', ''];
+          const response = await request(siege.node.address.port, lines.join('\r\n'));
+          assert.match(response, /^HTTP\/1\.1 403 Forbidden\r\n/);
+          assert.equal((JSON.parse(response.split('\r\n\r\n')[1]) as { code: string }).code, code);
+        }
+      }
+      await siege.unharmed();
+    });
+
     it('400: what is no HTTP at all', async () => {
       assert.equal(
         Number((await request(siege.node.address.port, 'FLOW\u0001\u0005\r\n\r\n')).split(' ')[1]),
@@ -340,14 +392,18 @@ describe('bad input as text', function () {
       await siege.unharmed();
     });
 
+    const key = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==';
     for (const [title, headers] of [
       ['without a key', ['Upgrade: websocket', 'Sec-WebSocket-Version: 13']],
+      ['of an old version', ['Upgrade: websocket', 'Sec-WebSocket-Version: 7', key]],
       ['to another protocol', ['Upgrade: h2c']],
     ] as const) {
-      it(`400: an upgrade ${title}`, async () => {
-        const lines = ['GET / HTTP/1.1', 'Host: x', 'Connection: Upgrade', ...headers, '', ''];
+      it(`400 BAD_UPGRADE: an upgrade ${title}`, async () => {
+        const lines = ['GET / HTTP/1.1', 'Host: localhost', 'Connection: Upgrade', ...headers, '', ''];
         const response = await request(siege.node.address.port, lines.join('\r\n'));
-        assert.match(response, /^HTTP\/1\.1 (400|426) /);
+        assert.match(response, /^HTTP\/1\.1 400 Bad Request\r\n/);
+        const { code } = JSON.parse(response.split('\r\n\r\n')[1]) as { code: string };
+        assert.equal(code, 'BAD_UPGRADE');
         await siege.unharmed();
       });
     }

@@ -352,7 +352,8 @@ describe('flowbus, the command', function () {
     it('lets the agent in for which it was made, and nobody else', async () => {
       const secret = join(dir, 'secret');
       writeFileSync(secret, `${'s'.repeat(40)}\n`);
-      const [run, line] = await startBroker(['--port=0', '--shards=1', '--auth-secret-file', secret]);
+      const args = ['--port=0', '--shards=1', '--log-level=trace', '--auth-secret-file', secret];
+      const [run, line] = await startBroker(args);
       const made = await succeeds(['token', 'me', '--auth-secret-file', secret]);
       const token = made.out.trim();
       assert.match(token, /^[\w-]+\.[\w-]+\.[\w-]+$/);
@@ -363,8 +364,19 @@ describe('flowbus, the command', function () {
       await fails(['agents', '--agent-id', 'me'], 3, /\(UNAUTHORIZED\)/, { FLOWBUS_URL: line.url });
       const json = await succeeds(['token', 'me', '--auth-secret-file', secret, '--expires', '1h', '--json']);
       assert.ok(Math.abs(Date.parse(JSON.parse(json.out).expires) - Date.now() - 3_600_000) < 60_000);
+      const door = `http://127.0.0.1:${line.port}/v1/subscribe?pattern=a`;
+      for (const [shown, status] of [
+        [token, 200],
+        [`${token}x`, 401],
+      ] as const) {
+        const response = await fetch(`${door}&access_token=${shown}`);
+        assert.equal(response.status, status);
+        await response.body?.cancel();
+      }
       run.child.kill('SIGTERM');
       assert.equal(await run.exit(), 0, run.err);
+      assert.match(run.err, /shard 0 is ready/);
+      assert.ok(!run.err.includes(token) && !run.out.includes(token));
       assert.ok(!run.err.includes('sssss') && !run.out.includes('sssss'));
     });
   });

@@ -82,7 +82,7 @@ async function who(node: RunningNode, agentId: string): Promise<Who> {
 async function whoAt(port: number, agentId: string): Promise<Who> {
   const response = await request(
     port,
-    `GET /who?agentId=${agentId} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
+    `GET /who?agentId=${agentId} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
   );
   return JSON.parse(response.slice(response.indexOf('{'), response.lastIndexOf('}') + 1)) as Who;
 }
@@ -103,7 +103,7 @@ function live(node: RunningNode, slot: number): boolean {
 function provoke(port: number, path: string, agentId: string): void {
   const socket = connect(port, '127.0.0.1');
   socket.on('error', () => {});
-  socket.write(`GET ${path}?agentId=${agentId} HTTP/1.1\r\nHost: x\r\n\r\n`);
+  socket.write(`GET ${path}?agentId=${agentId} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
 }
 
 /** Starts a primary in its own process and resolves with what it prints. */
@@ -167,7 +167,7 @@ describe('the primary', function () {
       const node = await start();
       const body = Buffer.from(Uint32Array.from({ length: 750_000 }, (_, index) => index).buffer);
       const socket = connect(node.address.port, '127.0.0.1');
-      const head = `POST /?agentId=x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n`;
+      const head = `POST /?agentId=x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n`;
       socket.write(Buffer.concat([Buffer.from(head), body]));
       const answer = await receive(socket);
       assert.ok(answer.subarray(answer.indexOf('\r\n\r\n') + 4).equals(body));
@@ -176,7 +176,7 @@ describe('the primary', function () {
     it('answers a client that has closed its side of the connection', async () => {
       const node = await start();
       const socket = connect({ port: node.address.port, host: '127.0.0.1', allowHalfOpen: true });
-      socket.end('GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+      socket.end('GET /who HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
       assert.match((await receive(socket)).toString(), /^HTTP\/1\.1 200 /);
       socket.destroy();
     });
@@ -267,7 +267,7 @@ describe('the primary', function () {
       const { port } = node.address;
       provoke(node.address.port, '/crash', 'x');
       await until('the end', () => !live(node, 0));
-      const text = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n';
+      const text = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n';
       const answers = await Promise.all([request(port, text), request(port, text)]);
       const messages = answers.map((answer) => (jsonOf(answer) as { message?: string }).message);
       assert.deepEqual(messages.sort(), [
@@ -279,7 +279,12 @@ describe('the primary', function () {
     it('survives clients that leave at any point', async () => {
       const node = await start();
       const { port } = node.address;
-      for (const text of ['', 'GE', 'GET /?agentId=x HTTP/1.1\r\n', 'GET / HTTP/1.1\r\nHost: x\r\n\r\n']) {
+      for (const text of [
+        '',
+        'GE',
+        'GET /?agentId=x HTTP/1.1\r\n',
+        'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n',
+      ]) {
         for (const reset of [false, true]) {
           const socket = connect(port, '127.0.0.1');
           socket.on('error', () => {});

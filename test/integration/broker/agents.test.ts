@@ -96,7 +96,7 @@ describe('agents', () => {
         ['q-4', 'worker', []],
       ];
       for (const [agentId, agentType, capabilities] of kinds)
-        await join(node.url, { agentId, agentType, capabilities });
+        await join(node.url, { agentId, agentType, capabilities, metadata: { room: [agentId] } });
       const leaver = await join(node.url, { agentId: 'q-5', agentType: 'worker', capabilities: ['ocr'] });
       await leaver.close();
       const asker = await join(node.url, nameOn(0, 'asker'));
@@ -136,7 +136,7 @@ describe('agents', () => {
         // All three show the same record.
         if (expected.length > 0) {
           assert.deepEqual(byHttp.records[0], (answer.records as object[])[0]);
-          assert.deepEqual({ ...byHttp.records[0], metadata: {} }, bySdk[0]);
+          assert.deepEqual(byHttp.records[0], bySdk[0]);
         }
       }
     });

@@ -19,6 +19,7 @@ import { BinaryConnection } from '../../../shards/doors/binary.js';
 import type { DoorContext } from '../../../shards/doors/context.js';
 import { JsonConnection } from '../../../shards/doors/json.js';
 import type { Connection } from '../../../shards/doors/websocket.js';
+import { Gate } from '../../../shards/http/gate.js';
 import { Shard } from '../../../shards/shard.js';
 
 /** The only shard of its node links to nobody. */
@@ -45,7 +46,7 @@ export function aloneShard(): { shard: Shard; context: DoorContext } {
     maxPayload: config.maxPayload,
     helloTimeout: config.helloTimeout,
     heartbeatInterval: config.heartbeatInterval,
-    allowedOrigins: [],
+    gate: new Gate({ host: config.host, allowedOrigins: [], secured: false }),
     exchange: shard.exchange,
     sessions: shard.sessions,
     interest: shard.interest,

@@ -175,7 +175,8 @@ describe('Agent', () => {
         ['BAD_TOPIC', () => agent.publish('a.*', 'x')],
         ['BAD_TOPIC', () => agent.publish(7 as unknown as string, 'x')],
         ['BAD_OPTION', () => agent.publish('a', 'x', { priority: 'urgent' as 'high' })],
-        ['BAD_OPTION', () => agent.publish('a', 'x', { ttl: -1 })],
+        ['BAD_OPTION', () => agent.publish('a', 'x', { ttl: 0 })],
+        ['BAD_OPTION', () => agent.publish('a', 'x', { ttl: 86_400_001 })],
         ['BAD_OPTION', () => agent.publish('a', undefined as unknown as string)],
         ['BAD_OPTION', () => agent.publish('a', (() => 0) as unknown as object)],
         ['PAYLOAD_TOO_LARGE', () => agent.publish('a', new Uint8Array(65_536))],
@@ -185,6 +186,27 @@ describe('Agent', () => {
       for (const [code, act] of cases) assert.throws(act, { name: 'FlowbusError', code });
       await settle();
       assert.equal(broker.last.published.length, 0);
+    });
+
+    it('refuses options that it does not know, and names them', async () => {
+      type Any = Record<string, never>;
+      const slip = { priorty: 'high' } as unknown as Any;
+      const assured = { assured: true } as unknown as Any;
+      for (const act of [
+        () => agent.publish('a', 'x', slip),
+        () => agent.send('b', 'x', slip),
+        () => agent.send('b', 'x', assured),
+        () => agent.sendTo({ capability: 'c' }, 'x', slip),
+      ]) {
+        assert.throws(act, { code: 'BAD_OPTION', message: /There is no option (priorty|assured)/ });
+      }
+      await assert.rejects(agent.request('b', 'x', slip), { code: 'BAD_OPTION', message: /priorty/ });
+      for (const options of [null, 'high', 7]) {
+        assert.throws(() => agent.publish('a', 'x', options as unknown as Any), { code: 'BAD_OPTION' });
+      }
+      agent.publish('a', 'x', Object.create({ inherited: 1 }) as Any);
+      await settle();
+      assert.equal(broker.last.published.length, 1);
     });
 
     it('takes the largest payload whether or not the topic has an id', async () => {

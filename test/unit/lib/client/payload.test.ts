@@ -65,6 +65,41 @@ describe('Body', () => {
     }
   });
 
+  it('refuses what JSON would make nothing of', () => {
+    class Failure extends Error {}
+    for (const value of [
+      Promise.resolve(1),
+      Promise.reject(new Error('late')).catch(() => 1),
+      new Map([[1, 2]]),
+      new Set([1]),
+      new Error('e'),
+      new Failure('f'),
+      new Blob(['b']),
+      async () => 1,
+      class {},
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+      Number.NEGATIVE_INFINITY,
+    ]) {
+      assert.throws(() => encoded(value as Payload), { code: 'BAD_OPTION', message: /payload/ });
+    }
+  });
+
+  it('takes objects of any class that JSON can express', () => {
+    class Task {
+      page = 3;
+    }
+    class Report extends Error {
+      toJSON(): object {
+        return { why: this.message };
+      }
+    }
+    const bare = Object.assign(Object.create(null) as object, { a: 1 });
+    for (const value of [new Task(), new Report('r'), new Date(0), bare, [1, Number.NaN]]) {
+      assert.equal(new TextDecoder().decode(encoded(value)[0]), JSON.stringify(value));
+    }
+  });
+
   it('property: an encoded payload is independent of the original, and goes out the same', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 100 }), (value) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { WebSocket, WebSocketServer } from 'ws';
+import { connect } from '../../../../lib/client/browser.js';
 import type { OpenTransport, Transport, TransportReader } from '../../../../lib/client/transport.js';
 import { openNative } from '../../../../lib/client/transport-native.js';
 import { openWs } from '../../../../lib/client/transport-ws.js';
@@ -181,4 +182,17 @@ describe('the transport of browsers', () => {
   });
 
   suite('over the platform’s WebSocket', openNative, false);
+
+  it('says at once where the platform has none', async () => {
+    const { WebSocket: platform } = globalThis;
+    Reflect.deleteProperty(globalThis, 'WebSocket');
+    try {
+      await assert.rejects(connect('ws://127.0.0.1:1'), {
+        code: 'NO_WEBSOCKET',
+        message: /Import 'flowbus'/,
+      });
+    } finally {
+      globalThis.WebSocket = platform;
+    }
+  });
 });

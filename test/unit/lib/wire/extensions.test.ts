@@ -28,7 +28,7 @@ const outgoing: fc.Arbitrary<OutgoingExtensions> = fc.record(
     replyTo: textOf(1, 255),
     correlation: fc.uint8Array({ minLength: 1, maxLength: 64 }),
     messageId: fc.uint8Array({ minLength: 1, maxLength: 64 }),
-    ttl: fc.integer({ min: 0, max: MAX_TTL }),
+    ttl: fc.integer({ min: 1, max: MAX_TTL }),
     key: textOf(1, 255),
     traceparent: fc.constant(TRACEPARENT),
     signature: fc.uint8Array({ minLength: 1, maxLength: 1024 }),
@@ -143,7 +143,6 @@ describe('extensions', () => {
     [Extension.replyTo, 1, 255],
     [Extension.correlation, 1, 64],
     [Extension.messageId, 1, 64],
-    [Extension.ttl, 4, 4],
     [Extension.key, 1, 255],
     [Extension.traceparent, 55, 55],
     [Extension.signature, 1, 1024],
@@ -156,6 +155,15 @@ describe('extensions', () => {
       assert.equal(read(tlv(type, new Uint8Array(greatest + 1).fill(97))), 'BAD_EXTENSION');
     });
   }
+
+  it('takes a time to live of 1 ms to a day only', () => {
+    const ttl = (value: number) => tlv(Extension.ttl, new Uint8Array(Uint32Array.of(value).buffer));
+    for (const value of [1, MAX_TTL]) assert.equal(read(ttl(value)), null);
+    for (const value of [0, MAX_TTL + 1, 0xffff_ffff]) assert.equal(read(ttl(value)), 'BAD_EXTENSION');
+    for (const size of [3, 5]) {
+      assert.equal(read(tlv(Extension.ttl, new Uint8Array(size).fill(1))), 'BAD_EXTENSION');
+    }
+  });
 
   it('ignores unknown types from 128 on and refuses others', () => {
     for (let type = 0; type < 256; type++) {
@@ -229,6 +237,7 @@ describe('extensions', () => {
     { correlation: new Uint8Array(65) },
     { messageId: 'ä'.repeat(33) },
     { ttl: -1 },
+    { ttl: 0 },
     { ttl: 1.5 },
     { ttl: MAX_TTL + 1 },
     { ttl: Number.NaN },

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { FlowbusError } from '../../../../lib/errors.js';
 import { Encoding } from '../../../../lib/wire/frame.js';
-import { dataOf, type JsonMessage, type JsonOp, parseOp, payloadOf } from '../../../../lib/wire/json.js';
+import {
+  dataOf,
+  type JsonMessage,
+  type JsonOp,
+  jsonRecord,
+  parseOp,
+  payloadOf,
+} from '../../../../lib/wire/json.js';
 import { utf8 } from '../../../../lib/wire/text.js';
 
 function parse(value: unknown): JsonOp {
@@ -271,5 +278,37 @@ describe('JSON door', () => {
   it('shows what is not what it claims to be as base64', () => {
     assert.deepEqual(dataOf(Encoding.text, Uint8Array.of(255), 0, 1), { data: '/w==', encoding: 'base64' });
     assert.deepEqual(dataOf(Encoding.json, utf8('{'), 0, 1), { data: 'ew==', encoding: 'base64' });
+  });
+
+  it('shows metadata as it is, and nothing that could not be written again', () => {
+    const record = {
+      agentId: 'a',
+      agentType: 'agent',
+      capabilities: [],
+      node: 'n',
+      shard: 0,
+      state: 'online',
+      since: 1,
+    } as const;
+    const shown = (metadata: string) => jsonRecord({ ...record, capabilities: [], metadata });
+    assert.deepEqual(shown('{"room":[7]}'), { ...record, metadata: { room: [7] } });
+    const deep = '['.repeat(513) + ']'.repeat(513);
+    assert.deepEqual(shown(deep), { ...record, metadata: deep });
+  });
+
+  it('property: data takes six times the room of its payload at most', () => {
+    const controls = fc.string({ unit: fc.constantFrom('\u0000', '\u001f', '"', '\\', 'ü', '\u2028') });
+    const numbers = fc.array(fc.constantFrom('9e20', '-9e20', '1e-6', '0')).map((list) => `[${list.join()}]`);
+    const payload = fc.oneof(
+      fc.tuple(fc.constant(Encoding.text), controls.map(utf8)),
+      fc.tuple(fc.constant(Encoding.json), fc.oneof(fc.json(), numbers, controls).map(utf8)),
+      fc.tuple(fc.constant(Encoding.bytes), fc.uint8Array()),
+    );
+    fc.assert(
+      fc.property(payload, ([encoding, bytes]) => {
+        const { data } = dataOf(encoding, bytes, 0, bytes.length);
+        assert.ok(Buffer.byteLength(JSON.stringify(data)) <= 6 * bytes.length + 4);
+      }),
+    );
   });
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { Encoding } from '../../../../lib/wire/frame.js';
+import { Encoding, HEADER_SIZE } from '../../../../lib/wire/frame.js';
+import { Gate } from '../../../../shards/http/gate.js';
 import { DoorServer, FakePort, RECORD, readAll } from './fake-port.js';
 
 describe('HTTP door', () => {
@@ -31,6 +32,8 @@ describe('HTTP door', () => {
         ['application/json', '{"a": [1]}', Encoding.json],
         ['application/cloudevents+json; charset=utf-8', 'null', Encoding.json],
         ['text/plain; charset=utf-8', 'hello', Encoding.text],
+        ['application/x-www-form-urlencoded', 'a=1&b', Encoding.text],
+        ['application/x-www-form-urlencoded; charset=utf-8', '\xc3\x28', Encoding.bytes],
         ['application/octet-stream', '\x00\x01', Encoding.bytes],
       ];
       for (const [type, body, encoding] of types) {
@@ -66,8 +69,16 @@ describe('HTTP door', () => {
       assert.deepEqual(port.published[0].options, { lane: 1, ttl: 500, key: 'Schlüssel' });
     });
 
+    it('takes them as parameters too', async () => {
+      const path = '/v1/publish/a?priority=low&ttl=86400000&key=Schl%C3%BCssel+1';
+      assert.equal((await post(path, 'x')).status, 202);
+      assert.deepEqual(port.published[0].options, { lane: 3, ttl: 86_400_000, key: 'Schlüssel 1' });
+      assert.equal((await post('/v1/publish/a?ttl=5', 'x', { 'flowbus-key': 'k' })).status, 202);
+      assert.deepEqual(port.published[1].options, { lane: 2, ttl: 5, key: 'k' });
+    });
+
     it('decodes the topic', async () => {
-      assert.equal((await post('/v1/publish/agent.%C3%BC%2F.x?y', 'x')).status, 202);
+      assert.equal((await post('/v1/publish/agent.%C3%BC%2F.x', 'x')).status, 202);
       assert.equal(port.published[0].topic, 'agent.ü/.x');
     });
 
@@ -85,10 +96,18 @@ describe('HTTP door', () => {
         ['a', new Uint8Array([0xff]), { 'content-type': 'text/plain' }, 400, 'BAD_UTF8'],
         ['a', 'x', { 'flowbus-priority': 'urgent' }, 400, 'BAD_OPTION'],
         ['a', 'x', { 'flowbus-ttl': '0' }, 400, 'BAD_OPTION'],
-        ['a', 'x', { 'flowbus-ttl': '4294967296' }, 400, 'BAD_OPTION'],
+        ['a', 'x', { 'flowbus-ttl': '86400001' }, 400, 'BAD_OPTION'],
         ['a', 'x', { 'flowbus-ttl': '1.5' }, 400, 'BAD_OPTION'],
         ['a', 'x', { 'flowbus-key': 'k'.repeat(256) }, 400, 'BAD_OPTION'],
-        ['a', 'x'.repeat(1025), {}, 413, 'PAYLOAD_TOO_LARGE'],
+        ['a?priorty=high', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?priority=urgent', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?ttl=0', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?ttl=1s', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?key=', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?key=a&key=b', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?ttl=5', 'x', { 'flowbus-ttl': '5' }, 400, 'BAD_OPTION'],
+        ['a?access_token=x', 'x', {}, 400, 'BAD_OPTION'],
+        ['a', 'x'.repeat(984), {}, 413, 'PAYLOAD_TOO_LARGE'],
       ];
       for (const [topic, body, headers, status, code] of cases) {
         assert.deepEqual(
@@ -100,8 +119,16 @@ describe('HTTP door', () => {
       assert.equal(port.published.length, 0);
     });
 
-    it('takes a body of exactly maxPayload', async () => {
-      assert.equal((await post('/v1/publish/a', 'x'.repeat(1024))).status, 202);
+    it('takes a body that fills the frame, and says how much that is', async () => {
+      for (const [query, extensions] of [
+        ['', 0],
+        ['?ttl=5&key=k', 7 + 4],
+      ] as const) {
+        const room = 1024 - HEADER_SIZE - 1 - extensions;
+        assert.equal((await post(`/v1/publish/a${query}`, 'x'.repeat(room))).status, 202);
+        const { message } = await (await post(`/v1/publish/a${query}`, 'x'.repeat(room + 1))).json();
+        assert.match(message, new RegExp(` ${room} bytes at most`));
+      }
     });
 
     it('says so when publishers are held, and when to come again', async () => {
@@ -115,7 +142,7 @@ describe('HTTP door', () => {
 
     it('answers a body that is much too long before it has come', async () => {
       const socket = server.connect();
-      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n');
+      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n\r\n');
       socket.write(Buffer.alloc(300_000));
       socket.end();
       const text = await readAll(socket);
@@ -126,7 +153,7 @@ describe('HTTP door', () => {
 
     it('answers a chunked body as soon as it is too long', async () => {
       const socket = server.connect();
-      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
+      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n');
       socket.write(`800\r\n${'x'.repeat(0x800)}\r\n`);
       assert.match(await readAll(socket), /^HTTP\/1\.1 413 .*"PAYLOAD_TOO_LARGE"/s);
     });
@@ -135,7 +162,7 @@ describe('HTTP door', () => {
       const socket = server.connect();
       socket.setNoDelay(true);
       socket.write(
-        'POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 6\r\n\r\n',
+        'POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 6\r\n\r\n',
       );
       for (const piece of ['ab', 'cd', 'ef']) {
         await new Promise((resolve) => socket.write(piece, resolve));
@@ -145,9 +172,9 @@ describe('HTTP door', () => {
     });
 
     it('puts a body together from thousands of crumbs', async () => {
-      port.maxPayload = 5000;
+      port.maxPayload = 5100;
       const socket = server.connect();
-      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n');
+      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n');
       socket.write(`Transfer-Encoding: chunked\r\n\r\n${'1\r\na\r\n1\r\nb\r\n'.repeat(2500)}0\r\n\r\n`);
       assert.match(await readAll(socket), /^HTTP\/1\.1 202 /);
       assert.equal(port.published[0].payload, 'ab'.repeat(2500));
@@ -155,14 +182,14 @@ describe('HTTP door', () => {
 
     it('gives a slow body up after its time', async () => {
       const socket = server.connect();
-      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx');
+      socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx');
       const text = await readAll(socket);
       assert.match(text, /^HTTP\/1\.1 408 .*"TIMEOUT"/s);
       assert.equal(port.published.length, 0);
     });
 
     it('reads a bounded number of bodies at a time, and forgets those whose client has gone', async () => {
-      const head = 'POST /v1/publish/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx';
+      const head = 'POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx';
       const slow = [server.connect(), server.connect()];
       for (const socket of slow) socket.on('error', () => {}).write(head);
       let response = await post('/v1/publish/a', 'x');
@@ -271,6 +298,81 @@ describe('HTTP door', () => {
       assert.equal((await post('/v1/publish/a', 'x', headers)).status, 202);
       assert.equal(port.published[0].caller, 'secret');
     });
+
+    it('may stand in the URL of an event stream, and nowhere else', async () => {
+      port.token = 'secret';
+      const stream = '/v1/subscribe?pattern=a&access_token=';
+      assert.equal((await get(`${stream}secret`, { method: 'HEAD' })).status, 200);
+      assert.deepEqual(await errorOf(await get(`${stream}wrong`)), [401, 'UNAUTHORIZED']);
+      const headers = { authorization: 'Bearer secret' };
+      assert.deepEqual(await errorOf(await get(`${stream}secret`, { headers })), [400, 'BAD_OPTION']);
+      assert.deepEqual(await errorOf(await get(`${stream}secret&access_token=`)), [400, 'BAD_OPTION']);
+      for (const path of ['/v1/agents', '/metrics']) {
+        assert.deepEqual(await errorOf(await get(`${path}?access_token=secret`)), [401, 'UNAUTHORIZED']);
+      }
+    });
+  });
+
+  describe('web pages', () => {
+    const PAGE = 'https://app.example';
+    const PREFLIGHT = { 'access-control-request-method': 'POST' };
+
+    beforeEach(() => {
+      port.gate = new Gate({ host: '127.0.0.1', allowedOrigins: [PAGE], secured: false });
+    });
+
+    it('of allowed origins, and of this machine, may read the answers, errors included', async () => {
+      for (const origin of [PAGE, 'http://localhost:3000']) {
+        const headers = { origin };
+        for (const response of [
+          await post('/v1/publish/a', 'x', headers),
+          await post('/v1/publish/a?x', 'x', headers),
+          await get('/v1/agents', { headers }),
+          await get('/v1/subscribe?pattern=a', { headers, method: 'HEAD' }),
+        ]) {
+          assert.equal(response.headers.get('access-control-allow-origin'), origin);
+          assert.equal(response.headers.get('vary'), 'Origin');
+        }
+      }
+      assert.equal((await get('/v1/agents')).headers.get('access-control-allow-origin'), null);
+      const metrics = await get('/metrics', { headers: { origin: PAGE } });
+      assert.equal(metrics.headers.get('access-control-allow-origin'), null);
+    });
+
+    it('may read event streams', async () => {
+      const abort = new AbortController();
+      const headers = { origin: PAGE };
+      const response = await get('/v1/subscribe?pattern=a', { headers, signal: abort.signal });
+      assert.equal(response.headers.get('access-control-allow-origin'), PAGE);
+      abort.abort();
+    });
+
+    it('are told what they may ask, without a token', async () => {
+      port.token = 'secret';
+      for (const [path, methods] of [
+        ['/v1/publish/a', 'POST'],
+        ['/v1/subscribe?pattern=a', 'GET, HEAD'],
+        ['/v1/agents', 'GET, HEAD'],
+      ]) {
+        const response = await get(path, { method: 'OPTIONS', headers: { origin: PAGE, ...PREFLIGHT } });
+        assert.equal(response.status, 204);
+        assert.equal(await response.text(), '');
+        assert.equal(response.headers.get('access-control-allow-origin'), PAGE);
+        assert.equal(response.headers.get('access-control-allow-methods'), methods);
+        assert.match(response.headers.get('access-control-allow-headers') ?? '', /Authorization/);
+      }
+      assert.deepEqual(port.statuses, [204, 204, 204]);
+    });
+
+    it('of other origins are refused, and so are other preflights', async () => {
+      const headers = { origin: 'https://evil.example', ...PREFLIGHT };
+      const response = await get('/v1/publish/a', { method: 'OPTIONS', headers });
+      assert.equal(response.headers.get('access-control-allow-origin'), null);
+      assert.deepEqual(await errorOf(response), [403, 'FORBIDDEN_ORIGIN']);
+      const metrics = await get('/metrics', { method: 'OPTIONS', headers: { origin: PAGE, ...PREFLIGHT } });
+      assert.deepEqual(await errorOf(metrics), [405, 'METHOD_NOT_ALLOWED']);
+      assert.equal((await get('/v1/agents', { method: 'OPTIONS' })).status, 405);
+    });
   });
 
   it('tells the log, and not the client, what failed', async () => {
@@ -283,8 +385,12 @@ describe('HTTP door', () => {
 
   it('keeps the connection for further requests', async () => {
     const socket = server.connect();
-    socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nPOST /v1/publish/a HTTP/1.1\r\nHost: x\r\n');
-    socket.write('Content-Length: 1\r\n\r\nxGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+    socket.write(
+      'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nPOST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\n',
+    );
+    socket.write(
+      'Content-Length: 1\r\n\r\nxGET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+    );
     const text = await readAll(socket);
     assert.deepEqual(
       [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status),

@@ -1,11 +1,12 @@
 /** A shard for the HTTP door that remembers what it was asked, and a real server before it. */
 import { once } from 'node:events';
-import type { IncomingHttpHeaders, Server } from 'node:http';
+import type { Server } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server as NetServer, type Socket } from 'node:net';
-import type { PublicAgentRecord } from '../../../../lib/directory.js';
 import { type ErrorCode, FlowbusError } from '../../../../lib/errors.js';
 import type { Encoding } from '../../../../lib/wire/frame.js';
+import type { JsonAgentRecord } from '../../../../lib/wire/json.js';
 import { createHttpDoor, type HttpDoorOptions } from '../../../../shards/http/door.js';
+import { Gate } from '../../../../shards/http/gate.js';
 import type {
   AgentFilter,
   AgentRecords,
@@ -17,7 +18,7 @@ import type {
 } from '../../../../shards/http/port.js';
 import { createHttpServer, type HttpServerOptions } from '../../../../shards/http/server.js';
 
-export const RECORD: PublicAgentRecord = {
+export const RECORD: JsonAgentRecord = {
   agentId: 'planner-1',
   agentType: 'planner',
   capabilities: ['plan'],
@@ -25,7 +26,7 @@ export const RECORD: PublicAgentRecord = {
   shard: 0,
   state: 'online',
   since: 1,
-  metadata: '{}',
+  metadata: { room: 7 },
 };
 
 export interface Published {
@@ -37,6 +38,7 @@ export interface Published {
 }
 
 export class FakePort implements HttpDoorPort<string> {
+  gate = new Gate({ host: '127.0.0.1', allowedOrigins: [], secured: false });
   maxPayload = 1024;
   token: string | null = null;
   verdict: 'ok' | ErrorCode = 'ok';
@@ -51,10 +53,8 @@ export class FakePort implements HttpDoorPort<string> {
   readonly statuses: number[] = [];
   readonly failures: unknown[] = [];
 
-  async authorise(headers: IncomingHttpHeaders): Promise<string> {
-    if (this.token !== null && headers.authorization !== `Bearer ${this.token}`) {
-      throw new FlowbusError('UNAUTHORIZED');
-    }
+  async authorise(token: string | null): Promise<string> {
+    if (this.token !== null && token !== this.token) throw new FlowbusError('UNAUTHORIZED');
     return this.token ?? 'anybody';
   }
 

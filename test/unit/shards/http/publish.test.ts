@@ -74,7 +74,7 @@ describe('HTTP publish', () => {
       ['', Encoding.bytes],
       [undefined, Encoding.bytes],
     ] as const) {
-      assert.equal(encodingOf(type), encoding, type);
+      assert.equal(encodingOf(type, Buffer.from('x')), encoding, type);
     }
   });
 });

@@ -36,7 +36,7 @@ describe('HTTP server of a shard', () => {
 
   it('closes a connection that asks nothing more', async () => {
     const socket = server.connect();
-    socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+    socket.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
     assert.match(await readAll(socket), /^HTTP\/1\.1 200 /);
   });
 
@@ -46,7 +46,7 @@ describe('HTTP server of a shard', () => {
     socket.on('data', (chunk) => {
       text += chunk;
     });
-    socket.write('GET /v1/subscribe?pattern=a HTTP/1.1\r\nHost: x\r\n\r\n');
+    socket.write('GET /v1/subscribe?pattern=a HTTP/1.1\r\nHost: localhost\r\n\r\n');
     const begun = performance.now();
     while (performance.now() - begun < 3 * IDLE) await sleep(POLL);
     assert.equal(socket.closed, false);
@@ -57,7 +57,9 @@ describe('HTTP server of a shard', () => {
 
   it('hands an upgrade on and does not watch it any more', async () => {
     const socket = server.connect();
-    socket.write('GET /?agentId=a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n');
+    socket.write(
+      'GET /?agentId=a HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+    );
     const begun = performance.now();
     while (performance.now() - begun < 3 * IDLE) await sleep(POLL);
     assert.deepEqual(server.upgraded, ['/?agentId=a']);
@@ -83,7 +85,7 @@ describe('HTTP server of a shard', () => {
 
   it('refuses headers of more than 8 KiB', async () => {
     const socket = server.connect();
-    socket.write(`GET /healthz HTTP/1.1\r\nHost: x\r\nA: ${'a'.repeat(9000)}\r\n\r\n`);
+    socket.write(`GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: ${'a'.repeat(9000)}\r\n\r\n`);
     assert.match(await readAll(socket), /^HTTP\/1\.1 431 /);
   });
 });

@@ -104,7 +104,7 @@ describe('event stream', () => {
         subscribed = resolve;
       });
       const socket = server.connect();
-      socket.write('GET /v1/subscribe?pattern=a HTTP/1.1\r\nHost: x\r\n\r\n');
+      socket.write('GET /v1/subscribe?pattern=a HTTP/1.1\r\nHost: localhost\r\n\r\n');
       await until(() => port.streams.length === 1);
       socket.destroy();
       await until(() => port.streams[0].sink.closed);
@@ -115,7 +115,7 @@ describe('event stream', () => {
 
     it('ends when the shard ends it', async () => {
       const socket = server.connect();
-      socket.write('GET /v1/subscribe?pattern=a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+      socket.write('GET /v1/subscribe?pattern=a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
       await until(() => port.streams.length === 1);
       const { sink } = port.streams[0];
       sink.write('{"op":"goaway"}', 'goaway');
@@ -173,7 +173,7 @@ describe('event stream', () => {
       server = await DoorServer.open(port, { heartbeat });
       socket = server.connect();
       socket.on('error', () => {});
-      socket.write('GET /v1/subscribe?pattern=a HTTP/1.1\r\nHost: x\r\n\r\n');
+      socket.write('GET /v1/subscribe?pattern=a HTTP/1.1\r\nHost: localhost\r\n\r\n');
       await until(() => port.streams.length === 1);
       const { sink } = port.streams[0];
       socket.pause();
