@@ -43,8 +43,13 @@ export class Gate {
   }
 
   /** Why a request with these headers is not let in; null when it is. */
-  problem({ host, origin }: IncomingHttpHeaders): ErrorCode | null {
-    if (!this.#anyHost && !this.#answersTo(host)) return 'FORBIDDEN_HOST';
+  problem(headers: IncomingHttpHeaders): ErrorCode | null {
+    const { host, origin } = headers;
+    if (!this.#anyHost) {
+      if (!this.#answersTo(host)) return 'FORBIDDEN_HOST';
+      // Without an origin: a page reads no answer to that, but may keep streams open by it.
+      if (origin === undefined && isEmbedded(headers)) return 'FORBIDDEN_ORIGIN';
+    }
     return originAllowed(origin, this.#origins) ? null : 'FORBIDDEN_ORIGIN';
   }
 
@@ -55,4 +60,9 @@ export class Gate {
     // An address cannot be made to resolve to another.
     return isLoopback(host) || this.#hosts.has(host) || (this.#anyAddress && isIP(host) !== 0);
   }
+}
+
+/** Asked for by a page of another site, as an image is; not by somebody who follows a link. */
+function isEmbedded(headers: IncomingHttpHeaders): boolean {
+  return headers['sec-fetch-site'] === 'cross-site' && headers['sec-fetch-mode'] !== 'navigate';
 }

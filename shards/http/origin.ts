@@ -8,6 +8,8 @@ import { isLoopback } from '../../lib/config/index.js';
 export function originAllowed(origin: string | undefined, allowed: readonly string[]): boolean {
   if (origin === undefined || allowed.includes('*') || allowed.includes(origin)) return true;
   if (!URL.canParse(origin)) return false;
-  const { hostname } = new URL(origin);
+  const { hostname, protocol } = new URL(origin);
+  // Extensions and apps have hosts as they like.
+  if (protocol !== 'http:' && protocol !== 'https:') return false;
   return hostname === 'localhost' || isLoopback(hostname.replace(/^\[|\]$/g, ''));
 }

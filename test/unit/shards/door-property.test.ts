@@ -97,9 +97,13 @@ const parts: fc.Arbitrary<Parts> = fc.record({
   ),
 });
 
+/** Further from a known id than those that the topics of a batch may get. */
+const NEVER_ALLOTTED = 100_000;
+
 function frameOf(from: Parts, sender: number, knownId: number): Uint8Array {
   const topic = from.address === 'id' || from.address === 'unknown id' ? new Uint8Array(0) : from.topic;
-  const id = from.address === 'spelled' ? 0 : from.address === 'unknown id' ? knownId + 1 : knownId;
+  const id =
+    from.address === 'spelled' ? 0 : from.address === 'unknown id' ? knownId + NEVER_ALLOTTED : knownId;
   const flags = from.flags | (from.extensions.length > 0 ? Flag.extensions : 0);
   const body = Buffer.concat([topic, from.extensions, from.payload]);
   const frame = new Uint8Array(HEADER_SIZE + body.length);

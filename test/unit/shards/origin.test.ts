@@ -12,6 +12,7 @@ describe('originAllowed', () => {
       'https://evil.example',
       'http://localhost.evil.example',
       'http://127.0.0.1.evil.example',
+      'chrome-extension://localhost',
       'null',
       '',
     ])

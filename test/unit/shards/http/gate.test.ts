@@ -56,6 +56,15 @@ describe('Gate', () => {
     assert.equal(problem('localhost', { secured: true }, 'https://evil.example'), 'FORBIDDEN_ORIGIN');
   });
 
+  it('keeps out what pages of other sites embed, and lets in who follows a link', () => {
+    const gate = new Gate({ host: '127.0.0.1', allowedOrigins: [], secured: false });
+    const from = (site: string, mode: string) =>
+      gate.problem({ host: 'localhost', 'sec-fetch-site': site, 'sec-fetch-mode': mode });
+    assert.equal(from('cross-site', 'no-cors'), 'FORBIDDEN_ORIGIN');
+    assert.equal(from('cross-site', 'navigate'), null);
+    assert.equal(from('same-origin', 'cors'), null);
+  });
+
   it('stands before every route', async () => {
     const port = new FakePort();
     const server = await DoorServer.open(port);
