@@ -66,9 +66,6 @@ async function publishAll({ topic, topics, payload: size, burst, text, priority 
 /** Only to sleep on: nobody wakes it. */
 const BED = new Int32Array(new SharedArrayBuffer(4));
 
-/** Sleeps of the operating system overshoot by its timer slack (Linux: 50 µs); below this they are not worth it (ms). */
-const SHORTEST_SLEEP = 0.02;
-
 /** A sleep is no longer than this (ms), so that credit and acks are read meanwhile. */
 const LONGEST_SLEEP = 1;
 
@@ -88,7 +85,8 @@ export interface Pace {
 /**
  * In open loop: message i is due at start + i / rate, whatever became of those before, and bears that time. Timers
  * of Node have steps of a millisecond and spinning would take a core from those who are measured, so it sleeps in
- * `Atomics.wait`, in a turn of its own: what the turn before published is on its way by then.
+ * `Atomics.wait`, however short (the system's timer slack, 50 µs on Linux, comes on top and counts as sent late), in a turn
+ * of its own: what the turn before published is on its way by then.
  */
 async function publishPaced(pace: Pace): Promise<Percentiles> {
   const { topic, payload, rate, start, messages, warmup, priority } = pace;
@@ -99,7 +97,7 @@ async function publishPaced(pace: Pace): Promise<Percentiles> {
   for (let next = 0; next < messages; ) {
     const due = start + next * interval;
     const early = due - now();
-    if (early > SHORTEST_SLEEP) Atomics.wait(BED, 0, 0, Math.min(early, LONGEST_SLEEP));
+    if (early > 0) Atomics.wait(BED, 0, 0, Math.min(early, LONGEST_SLEEP));
     let go = true;
     const time = now();
     while (go && next < messages && start + next * interval <= time) {

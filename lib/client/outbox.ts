@@ -2,20 +2,29 @@
  * The way out: messages are encoded straight into an open batch, and batches go to the transport as far as the
  * broker's credit and the transport reach. What cannot go yet waits here, within `maxBuffered`.
  *
- *   publish ─▶ open batch (urgent | bulk) ──full──▶ queue ──credit──▶ transport
+ *   publish ─▶ open batch (urgent | bulk) ──full──▶ queue ──credit──▶ seal ─▶ transport
  *                       └──── end of the tick ────────────────┘
  *
- * While nothing can be sent the open batch just goes on filling, so waiting messages lie densely.
+ * While nothing can be sent the open batch just goes on filling, so waiting messages lie densely. Until they are sealed,
+ * frames hold the seeds of their checksums instead.
  */
 import { FlowbusError } from '../errors.js';
-import { sealFrame } from '../wire/checksum.js';
+import { sealFrames } from '../wire/batch-checksum.js';
 import {
   extensionFlags,
   extensionsSize,
   type OutgoingExtensions,
   writeExtensions,
 } from '../wire/extensions.js';
-import { DEFAULT_MAX_PAYLOAD, FIRST_BULK_LANE, FrameType, HEADER_SIZE, writeHeader } from '../wire/frame.js';
+import {
+  DEFAULT_MAX_PAYLOAD,
+  FIRST_BULK_LANE,
+  FrameType,
+  HEADER_SIZE,
+  OFFSET_CHECKSUM,
+  writeHeader,
+  writeU32,
+} from '../wire/frame.js';
 import { type OutgoingBatch, takeBatch } from './batch.js';
 import { Clock } from './clock.js';
 import { Fifo } from './fifo.js';
@@ -42,6 +51,13 @@ const STAMP_EVERY = 64;
  * publishes goes as one batch; but no longer than so many passes.
  */
 const MAX_PASSES = 8;
+
+/**
+ * From one flush to the next it takes so long (ms) at least: what is published more often leaves together, which is sooner than
+ * a system call for each would be. Browsers' turns take longer anyway.
+ */
+const PAUSE = 0.02;
+const canWait = typeof setImmediate === 'function';
 
 /** One of the two classes of lanes. */
 class Lot {
@@ -95,7 +111,10 @@ export class Outbox {
   private scheduled: boolean;
   private passes: number;
   private seen: number;
+  /** When the last flush was (ms). */
+  private flushedAt: number;
   private readonly onTick: () => void;
+  private readonly onTurn: () => void;
 
   constructor(maxBuffered: number, owner: OutboxOwner) {
     this.published = 0;
@@ -121,7 +140,9 @@ export class Outbox {
     this.scheduled = false;
     this.passes = 0;
     this.seen = 0;
+    this.flushedAt = 0;
     this.onTick = () => this.tick();
+    this.onTurn = () => this.turn();
   }
 
   /** Bytes that wait here. */
@@ -199,7 +220,8 @@ export class Outbox {
       topicLength,
       this.sender,
     );
-    sealFrame(b, o, total, topic.seed);
+    // Sealed with all others of its batch, as it leaves.
+    writeU32(b, o + OFFSET_CHECKSUM, topic.seed);
     batch.used = o + total;
     this.published++;
     this.queued += total;
@@ -302,6 +324,7 @@ export class Outbox {
       batch.sent = end;
       this.spent += end - start;
       this.queued -= end - start;
+      sealFrames(batch.bytes, start, end);
       transport.send(batch.bytes.subarray(start, end), whole ? batch.recycle : null);
     }
   }
@@ -331,8 +354,17 @@ export class Outbox {
       queueMicrotask(this.onTick);
       return;
     }
+    this.turn();
+  }
+
+  private turn(): void {
+    if (canWait && performance.now() - this.flushedAt < PAUSE) {
+      setImmediate(this.onTurn);
+      return;
+    }
     this.scheduled = false;
     this.flush();
+    this.flushedAt = performance.now();
   }
 
   private makeRoom(total: number): void {

@@ -2,9 +2,9 @@
  * Checksums of the frames of a batch, a third faster than one by one: the batch is copied once into the memory of a small
  * WebAssembly module. Where that is not allowed (a page's content policy may forbid it), plain JavaScript does the same.
  */
-import { checksumHolds, TABLE } from './checksum.js';
+import { checksumHolds, sealFrame, TABLE } from './checksum.js';
 import { CHECKSUM_WASM } from './checksum-wasm.js';
-import { DEFAULT_MAX_PAYLOAD, OFFSET_CHECKSUM, readU32 } from './frame.js';
+import { DEFAULT_MAX_PAYLOAD, OFFSET_CHECKSUM, OFFSET_TOTAL, readU32 } from './frame.js';
 import { fromBase64 } from './text.js';
 
 const WINDOW = 65536;
@@ -15,6 +15,8 @@ interface Module {
   readonly memory: WebAssembly.Memory;
   /** The checksum of the frame of `total` bytes at `offset` of the memory, from `seed`: a signed integer. */
   frame(offset: number, total: number, seed: number): number;
+  /** `sealFrames` of the memory. */
+  seal(start: number, end: number): void;
 }
 
 function load(): Module | null {
@@ -44,6 +46,23 @@ export function batchChecksumHolds(batch: Uint8Array, start: number, total: numb
     copied = batch;
   }
   return readU32(batch, start + OFFSET_CHECKSUM) === module!.frame(WINDOW + start, total, seed) >>> 0;
+}
+
+/** Writes the checksums of the whole frames in `batch[start, end)`, each of which holds its seed where the checksum goes. */
+export function sealFrames(batch: Uint8Array, start: number, end: number): void {
+  const size = end - start;
+  if (module === null || size < WORTH_COPYING || size > DEFAULT_MAX_PAYLOAD) {
+    for (let at = start; at < end; ) {
+      const total = readU32(batch, at + OFFSET_TOTAL);
+      sealFrame(batch, at, total, readU32(batch, at + OFFSET_CHECKSUM));
+      at += total;
+    }
+    return;
+  }
+  copied = null;
+  window!.set(batch.subarray(start, end));
+  module.seal(WINDOW, WINDOW + size);
+  batch.set(window!.subarray(0, size), start);
 }
 
 /** The batch's memory may be used for another one: what was copied of it is worth nothing. */

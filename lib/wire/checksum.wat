@@ -86,4 +86,17 @@
           (local.get $p)
           (i32.add (local.get $p) (i32.const 28))
           (i32.xor (local.get $seed) (i32.const -1))))
-      (i32.const -1))))
+      (i32.const -1)))
+
+  ;; Writes the checksums of the frames in [$p, $end), which hold their seeds where the checksum goes.
+  (func (export "seal") (param $p i32) (param $end i32)
+    (local $total i32)
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $p) (local.get $end)))
+        (local.set $total (i32.load offset=8 align=1 (local.get $p)))
+        (i32.store offset=28 align=1
+          (local.get $p)
+          (call $frame (local.get $p) (local.get $total) (i32.load offset=28 align=1 (local.get $p))))
+        (local.set $p (i32.add (local.get $p) (local.get $total)))
+        (br $next)))))

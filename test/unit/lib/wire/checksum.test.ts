@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import zlib from 'node:zlib';
 import fc from 'fast-check';
 import wabt from 'wabt';
-import { batchChecksumHolds, forgetBatch } from '../../../../lib/wire/batch-checksum.js';
+import { batchChecksumHolds, forgetBatch, sealFrames } from '../../../../lib/wire/batch-checksum.js';
 import {
   checksumHolds,
   checksumSeed,
@@ -12,7 +12,7 @@ import {
   sealFrame,
 } from '../../../../lib/wire/checksum.js';
 import { CHECKSUM_WASM } from '../../../../lib/wire/checksum-wasm.js';
-import { HEADER_SIZE, OFFSET_CHECKSUM, writeU32 } from '../../../../lib/wire/frame.js';
+import { HEADER_SIZE, OFFSET_CHECKSUM, OFFSET_TOTAL, writeU32 } from '../../../../lib/wire/frame.js';
 
 /** `zlib.crc32` is there from Node 20.15 on, the type definitions know it since 22.2. */
 const reference = (zlib as unknown as { crc32(data: Uint8Array, value?: number): number }).crc32;
@@ -106,6 +106,35 @@ describe('batchChecksumHolds', () => {
             assert.equal(batchChecksumHolds(batch, at, size, seed ^ 1), false);
             at += size;
           }
+        },
+      ),
+    );
+  });
+
+  it('holds for what sealFrames has sealed, large and small batches, any part', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ size: fc.integer({ min: HEADER_SIZE, max: 900 }), seed: fc.nat(0xffffffff) }), {
+          minLength: 1,
+          maxLength: 80,
+        }),
+        fc.nat(200),
+        (frames, before) => {
+          const batch = new Uint8Array(before + frames.reduce((sum, { size }) => sum + size, 0) + 9).fill(7);
+          let at = before;
+          for (const { size, seed } of frames) {
+            writeU32(batch, at + OFFSET_TOTAL, size);
+            writeU32(batch, at + OFFSET_CHECKSUM, seed);
+            at += size;
+          }
+          sealFrames(batch, before, at);
+          forgetBatch();
+          at = before;
+          for (const { size, seed } of frames) {
+            assert.equal(batchChecksumHolds(batch, at, size, seed), true);
+            at += size;
+          }
+          assert.ok(batch.every((byte, i) => (i >= before && i < at) || byte === 7));
         },
       ),
     );
