@@ -24,8 +24,6 @@ export interface PrimaryListener {
   onDrain(timeoutMs: number): void;
   /** Connections open now. Asked about once a second. */
   connections(): number;
-  /** The primary is gone, killed for instance. The process exits when this returns, so it must not wait. */
-  onPrimaryLost(): void;
 }
 
 export interface PrimaryChannel {
@@ -86,8 +84,6 @@ export function joinPrimary(listener: PrimaryListener): PrimaryChannel {
   // A terminal's Ctrl-C and some service managers signal the whole group: it is the primary that says when to drain.
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => {});
-  // cluster's own listener exits the process, so this one has to come before it.
-  process.prependListener('disconnect', () => listener.onPrimaryLost());
   process.on('message', (message: unknown, handle: unknown) => {
     if (!isPrimaryMessage(message)) return;
     switch (message.type) {

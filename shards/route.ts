@@ -17,10 +17,4 @@ export class Route {
   get empty(): boolean {
     return this.sessions.length === 0 && this.peers.length === 0;
   }
-
-  /** How it is delivered, in the words of the metrics. */
-  get mode(): 'none' | 'unicast' | 'multicast' {
-    const takers = this.sessions.length + this.peers.length;
-    return takers === 0 ? 'none' : takers === 1 ? 'unicast' : 'multicast';
-  }
 }

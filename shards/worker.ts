@@ -95,7 +95,6 @@ class Worker {
       onPeerDown: (slot, incarnation) => this.#shard.peerDown(slot, incarnation),
       onDrain: (timeout) => this.#drain(timeout),
       connections: () => this.#connections,
-      onPrimaryLost: () => {},
     });
   }
 

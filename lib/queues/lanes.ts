@@ -3,7 +3,7 @@
  * deficit round robin (Shreedhar and Varghese, 1995), so that a backlog of one lane delays no more urgent one and
  * starves no less urgent one.
  */
-import { Flag, LANE_COUNT, OFFSET_FLAGS, OFFSET_TOTAL, readU32 } from '../wire/frame.js';
+import { LANE_COUNT, OFFSET_TOTAL, readU32 } from '../wire/frame.js';
 import { readTimeToLive } from '../wire/ttl.js';
 import type { Chunk, ChunkPool } from './chunks.js';
 import { Lane } from './lane.js';
@@ -166,9 +166,4 @@ function move(lane: Lane, out: Chunk): void {
   const before = lane.frames;
   lane.skip();
   out.frames += before - lane.frames;
-}
-
-/** Whether the frame at `start` bears a time to live. */
-export function expires(bytes: Uint8Array, start: number): boolean {
-  return (bytes[start + OFFSET_FLAGS] & Flag.expires) !== 0;
 }

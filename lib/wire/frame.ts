@@ -123,17 +123,6 @@ export function writeU64(b: Uint8Array, o: number, v: number): void {
   writeU32(b, o + 4, high);
 }
 
-export interface FrameFields {
-  type: FrameType;
-  flags: number;
-  lane: number;
-  encoding: Encoding;
-  timestamp: number;
-  sequence: number;
-  topicId: number;
-  sender: number;
-}
-
 /**
  * Writes a header at `o`; the checksum is left zero for `sealFrame`.
  * Sizes are in bytes; the caller has checked that `HEADER_SIZE + topic + extensions + payload` fits.

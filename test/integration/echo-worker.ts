@@ -49,7 +49,6 @@ const channel = joinPrimary({
     }, 5);
   },
   connections: () => open,
-  onPrimaryLost() {},
 });
 
 if (faults.includes('says-why')) reportFailure('DATA_DIR_UNWRITABLE', 'dataDir /nowhere: cannot be written');

@@ -12,7 +12,6 @@ import {
 import { C } from '../../../../lib/telemetry/counters.js';
 import { mergeHistograms } from '../../../../lib/telemetry/histogram.js';
 import { Reason } from '../../../../lib/telemetry/ledger.js';
-import { summarise } from '../../../../lib/telemetry/summary.js';
 
 describe('telemetry block', () => {
   it('is whole pages, at most 128 KiB, and has a cell for every error', () => {
@@ -104,33 +103,5 @@ describe('telemetry block', () => {
     clearGauges(block);
     assert.equal(block.counters[C.agents], 0);
     assert.equal(block.counters[C.connects], 4);
-  });
-});
-
-describe('telemetry summary', () => {
-  it('adds up the workers that have begun', () => {
-    const buffer = new ArrayBuffer(3 * TELEMETRY_BYTES);
-    const [a, b] = [attachBlock(buffer, 0), attachBlock(buffer, TELEMETRY_BYTES)];
-    a.counters[C.publishesIn] = 1;
-    b.counters[C.publishesIn] = 2;
-    a.doorToSocket.record(100);
-    b.doorToSocket.record(300);
-    b.countError('BAD_JSON');
-    a.ledger.count('agent', Reason.shed, 5);
-    b.ledger.count('agent', Reason.shed, 6);
-    const summary = summarise(new SharedTelemetry(buffer, 0, ['0', '1', 'mesh']));
-    assert.equal(summary.node.publishesIn, 3);
-    assert.deepEqual(
-      summary.workers.map(({ worker, counters }) => [worker, counters.publishesIn]),
-      [
-        ['0', 1],
-        ['1', 2],
-      ],
-    );
-    assert.equal(summary.latency.doorToSocket.count, 2);
-    assert.equal(summary.latency.doorToSocket.mean, 200);
-    assert.equal(summary.latency.doorToSocket.max, 300);
-    assert.deepEqual(summary.errors, { BAD_JSON: 1 });
-    assert.deepEqual(summary.dropped, [{ root: 'agent', reason: 'shed', count: 11 }]);
   });
 });
