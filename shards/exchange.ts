@@ -1,6 +1,6 @@
 /**
  * The live path of a shard: from a topic to a route, from a route to sessions and peers, and at the end of each turn
- * of the event loop from their lanes to the sockets and rings. Nothing here waits, and nothing is allocated per message.
+ * of the event loop from their lanes to the sockets and rings. Nothing here waits, and nothing is allocated per frame of a run.
  */
 import { hrtime } from 'node:process';
 import type { ErrorCode } from '../lib/errors.js';
