@@ -147,7 +147,8 @@ export class Lanes {
     const stamp = lane.peekStamp();
     if (stamp === 0) return false;
     const chunk = lane.head!;
-    if ((now - stamp) >>> 0 < readTimeToLive(chunk.bytes, chunk.start)) return false;
+    // Signed: another worker may have read the clock later than this one, and the clock wraps.
+    if (((now - stamp) | 0) < readTimeToLive(chunk.bytes, chunk.start)) return false;
     this.#owner.onExpired(chunk.bytes, chunk.start, chunk.start + size, index);
     const before = lane.frames;
     lane.skip();

@@ -167,6 +167,21 @@ describe('Lanes', () => {
     assert.deepEqual(setup.expired, [2]);
   });
 
+  it('does not take what came from a later clock for too old', () => {
+    const setup = new Setup();
+    setup.add(2, message(2, 1, 64, 100), true, 1001);
+    setup.add(2, message(2, 2, 64, 100), true, 3);
+    assert.deepEqual(
+      setup.drain(LARGEST, 1000).map((frame) => frame.number),
+      [1],
+    );
+    setup.add(2, message(2, 3, 64, 100), true, 3);
+    assert.deepEqual(
+      setup.drain(LARGEST, 2 ** 32 - 1).map((frame) => frame.number),
+      [3],
+    );
+  });
+
   it('does so also when the clock begins anew at 2^32 ms', () => {
     const setup = new Setup();
     setup.add(2, message(2, 1, 64, 100), true, 2 ** 32 - 51);
