@@ -101,7 +101,8 @@ export class Interest {
 
   /** Resolves when every live peer has applied all that was told so far, but for those that stand still. */
   settled(): Promise<void> {
-    const peers = this.#exchange.peers.filter((peer) => peer?.up);
+    // Also those that have not told everything yet: they may have agents by now, who publish.
+    const peers = this.#exchange.peers.filter((peer) => peer?.listening);
     if (peers.length === 0) return DONE;
     if (this.#next !== null) return this.#next.done;
     let resolve = noop;
@@ -139,7 +140,7 @@ export class Interest {
     const n = ++this.#lastBarrier;
     const talk = encodeTalk({ t: 'barrier', n });
     for (const peer of this.#exchange.peers) {
-      if (!peer?.up) continue;
+      if (!peer?.listening) continue;
       if (peer.answers) barrier.waiting.add(peer.slot);
       peer.tell(talk);
     }

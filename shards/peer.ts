@@ -51,7 +51,7 @@ export class Peer {
   listening: boolean;
   /** It answers barriers in time. */
   answers: boolean;
-  /** It has told all its interest and agents: it can be routed to, and answers barriers. */
+  /** It has told all its interest and agents: replies can be routed to it. */
   up: boolean;
   dirty: boolean;
   backlog: number;

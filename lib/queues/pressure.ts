@@ -70,8 +70,9 @@ export class Pressure {
   /** Now and then. True when it has just lost its right to stall others. */
   check(now: number): boolean {
     if (this.state !== PressureState.pressed) return false;
-    const still = (now - this.#progressAt) >>> 0;
-    const pressed = (now - this.#since) >>> 0;
+    // The clock wraps.
+    const still = (now - this.#progressAt) | 0;
+    const pressed = (now - this.#since) | 0;
     if (still < this.#stallLimit && pressed < this.#stallLimit * LONGEST_STALL) return false;
     this.state = PressureState.shedding;
     return true;

@@ -161,9 +161,8 @@ describe('kill -9 of a shard', () => {
           for (const priority of LANES) agent.publish(`round.${1 - slot}`, '', { priority });
         }
         await until(
-          `all lanes, round ${round}: ${JSON.stringify(got)}`,
+          () => `all lanes, round ${round}: ${JSON.stringify(got)}`,
           () => got.every((priorities) => priorities.length === LANES.length),
-          3000,
         );
         await closeAgents();
       }

@@ -188,7 +188,11 @@ describe('flow control', () => {
       let count = 0;
       await subscriber.subscribe(`free.${subscriber.agentId}`, () => count++);
       await flood(publisher, `free.${subscriber.agentId}`, 10_000, new Uint8Array(KIB));
-      await until('all', () => count === 10_000);
+      await until(
+        () =>
+          `all to ${subscriber.agentId}, who has ${count}, ${publisher.counts.waitingBytes} bytes waiting`,
+        () => count === 10_000,
+      );
     }
     // The feeder may still subscribe, ask and be asked.
     let answered = 0;

@@ -39,15 +39,16 @@ export function nameOn(slot: number, name: string, shards = 2): string {
   }
 }
 
-/** Polls until the condition holds; fails with `what` after `limit` milliseconds. */
+/** Polls until the condition holds; fails with `what`, as it is then, after `limit` milliseconds. */
 export async function until(
-  what: string,
+  what: string | (() => string),
   condition: () => boolean | Promise<boolean>,
   limit = 10_000,
 ): Promise<void> {
   const end = performance.now() + limit;
   while (!(await condition())) {
-    if (performance.now() > end) assert.fail(`${what}: not within ${limit} ms`);
+    if (performance.now() > end)
+      assert.fail(`${typeof what === 'string' ? what : what()}: not within ${limit} ms`);
     await pause(5);
   }
 }

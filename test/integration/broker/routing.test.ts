@@ -243,7 +243,10 @@ describe('routing', () => {
       if (i % 100 === 0) await Promise.all(publishers.map((publisher) => publisher.drained()));
     }
     const expected = total * publishers.length * lanes.length;
-    await until('all', () => counts[0] === expected && counts[1] === expected);
+    await until(
+      () => `all of ${expected}: ${counts}`,
+      () => counts[0] === expected && counts[1] === expected,
+    );
     assert.deepEqual(wrong, []);
   });
 

@@ -369,6 +369,42 @@ describe('a link that is stuck', () => {
   });
 });
 
+describe('a shard whose peer has just begun', () => {
+  it('waits for it with a subscription, though it has not told everything yet', async () => {
+    const wires = new Wires();
+    const shards = [makeShard(wires, 0, 1), makeShard(wires, 1, 1)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    const [peer] = shards[0].exchange.peers.filter((one) => one !== null);
+    // Record by record, until it is listened to.
+    while (!peer.listening) {
+      for (const slot of [0, 1]) {
+        for (const path of [0, 1]) {
+          for (const item of wires.queues[slot][path].splice(0, 1)) {
+            const { from, urgent, kind, stamp, bytes } = item;
+            wires.readers[slot]!.onRecord(from, urgent, kind, stamp, bytes, 0, bytes.length);
+          }
+        }
+        wires.readers[slot]!.onBatchEnd();
+      }
+    }
+    assert.equal(peer.up, false);
+    const { session } = shards[0].sessions.open({ ...HELLO, subscriptions: ['x'] });
+    shards[0].sessions.attach(session, new Counter());
+    let applied = false;
+    const settled = shards[0].interest.settled().then(() => {
+      applied = true;
+    });
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(applied, false);
+    wires.run([0, 1]);
+    await settled;
+    assert.deepEqual(
+      shards[1].exchange.route('x').peers.map(({ slot }) => slot),
+      [0],
+    );
+  });
+});
+
 describe('a shard whose peer stands still', () => {
   it('waits for it for two seconds, then goes on without it until it answers', async () => {
     const wires = new Wires();
