@@ -15,10 +15,11 @@ const HIGH = 0.8;
 const LOW = 0.6;
 const SHED = 0.95;
 /**
- * What may wait, in multiples of the limit, before even one that stalls its feeders drops: they cannot stop at once, each may
- * send what is left of its credit.
+ * What may wait before even one that stalls its feeders drops: so many times the limit, and no less than what can be on its
+ * way before they hear of it (a ring of 4 MiB, what waits for that ring, the feeders' credit), for they cannot stop at once.
  */
 const MOST = 16;
+const LEAST_MOST = 24 * 1024 * 1024;
 /** An episode of stalling ends after this many times the stall limit even while it makes some progress. */
 const LONGEST_STALL = 12;
 
@@ -39,7 +40,7 @@ export class Pressure {
     this.high = Math.floor(limit * HIGH);
     this.low = Math.floor(limit * LOW);
     this.shedAt = Math.floor(limit * SHED);
-    this.#most = limit * MOST;
+    this.#most = Math.max(limit * MOST, LEAST_MOST);
     this.#stallLimit = stallLimit;
     this.#since = 0;
     this.#progressAt = 0;

@@ -31,6 +31,14 @@ describe('Pressure', () => {
     assert.equal(pressure.check(4000), true);
   });
 
+  it('leaves room for what is on its way when it begins to stall, however small the limit', () => {
+    const small = new Pressure(128 * 1024, 5000);
+    assert.equal(small.bound, 24 * 1024 * 1024);
+    small.shed();
+    assert.equal(small.bound, small.shedAt);
+    assert.equal(new Pressure(8 * 1024 * 1024, 5000).bound, 128 * 1024 * 1024);
+  });
+
   it('does not stall for ever for one who only trickles', () => {
     const pressure = new Pressure(1000, 5000);
     pressure.filled(900, 0);
