@@ -244,9 +244,12 @@ describe('flowbus, the command', function () {
       assert.equal(await run.exit(), 0, run.err);
       const tool = '/usr/bin/timeout';
       if (!existsSync(tool)) return;
-      const args = ['--preserve-status', '1', process.execPath, MAIN, 'sub', 'demo.**', '--url', ready.url];
+      const args = ['--preserve-status', '60', process.execPath, MAIN, 'sub', 'demo.**', '--url', ready.url];
       const timed = new Run(args, {}, dir, tool);
       started.push(timed);
+      await timed.until('subscription', () => timed.err.includes('subscribed'));
+      // What is sent to it, it sends on as when the time is over: to its child and to the group.
+      timed.child.kill('SIGTERM');
       assert.equal(await timed.exit(), 0, timed.err);
     });
 
