@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { get, type IncomingMessage, request } from 'node:http';
 import { createServer } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Agent, Disconnect, Gap, Message, Reconnect } from '../../../lib/client/index.js';
 import type { RunningNode } from '../../../shards/primary.js';
@@ -327,6 +329,29 @@ describe('the life of a node', () => {
       await until('the counters', async () => {
         return (await metric(node, 'flowbus_link_frames_total', 'direction="out"')) >= 60_000;
       });
+    });
+  });
+
+  describe('pinShards', () => {
+    const coresOfProcess = (pid: number | 'self') =>
+      /^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
+
+    async function coresOfShards(pinShards: boolean): Promise<(string | undefined)[]> {
+      const node = await start({ shards: 3, pinShards });
+      return node.processes().map(({ pid }) => coresOfProcess(pid!));
+    }
+
+    it('keeps each shard on one core, round the cores that the node may use', async function () {
+      if (process.platform !== 'linux') this.skip();
+      const cores = await coresOfShards(true);
+      for (const core of cores) assert.match(core!, /^\d+$/);
+      assert.equal(new Set(cores).size, Math.min(3, availableParallelism()));
+    });
+
+    it('is off by default', async function () {
+      if (process.platform !== 'linux') this.skip();
+      const all = coresOfProcess('self');
+      assert.deepEqual(await coresOfShards(false), [all, all, all]);
     });
   });
 
