@@ -8,6 +8,9 @@ import { fileURLToPath } from 'node:url';
 import { connect } from '../../lib/client/index.js';
 import { endAll, MAIN, type Ready, Run } from './cli/run.js';
 
+/** dist/test/integration → the checkout. */
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
+
 describe('flowbus, the command', function () {
   this.timeout(30_000);
   const started: Run[] = [];
@@ -386,14 +389,29 @@ describe('flowbus, the command', function () {
 
   describe('in general', () => {
     it('prints its version and help', async () => {
-      const root = fileURLToPath(new URL('../../../package.json', import.meta.url));
-      const { version } = JSON.parse(readFileSync(root, 'utf8'));
+      const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
       assert.equal((await succeeds(['--version'])).out, `${version}\n`);
       for (const command of ['start', 'sub', 'pub', 'request', 'reply', 'agents', 'token', 'bench', 'help']) {
         const help = await succeeds([command, '--help']);
         assert.match(help.out, /Examples:/);
         assert.match(help.out, /Exit codes:/);
       }
+    });
+
+    it('is what npx runs in the checkout', async () => {
+      // Offline and with a cache of its own, so that nothing of that name comes from elsewhere, or stays behind.
+      const env = { npm_config_offline: 'true', npm_config_cache: join(dir, 'npm') };
+      const run = new Run(['flowbus', 'help', 'pub'], env, ROOT, 'npx');
+      started.push(run);
+      assert.equal(await run.ended, 0, run.err);
+      assert.match(run.out, /^Usage: flowbus pub /);
+    });
+
+    it('goes to port 8081 of this machine when nothing else is said', async () => {
+      const run = flowbus(['agents'], { FLOWBUS_URL: undefined });
+      const exit = await run.exit();
+      // A broker may run there.
+      if (exit !== 0) assert.match(run.err, /ws:\/\/127\.0\.0\.1:8081\/ .*\(CONNECT_FAILED\)/);
     });
 
     it('does not follow a server that is no broker', async () => {
