@@ -14,6 +14,7 @@ import { Gate } from './http/gate.js';
 import { createHttpServer } from './http/server.js';
 import { pinToCore } from './pinning.js';
 import { joinPrimary, type PrimaryChannel, readBootData, reportFailure } from './primary-channel.js';
+import { limitSendQueue } from './send-queue.js';
 import { Shard } from './shard.js';
 import { openGround, type WorkerGround } from './worker-ground.js';
 import type { BootData } from './worker-protocol.js';
@@ -84,6 +85,7 @@ class Worker {
       { first: config.upgradeTimeout },
     );
     this.#http.on('connection', (socket: Socket) => {
+      limitSendQueue(socket);
       this.#connections++;
       socket.once('close', () => {
         this.#connections--;
