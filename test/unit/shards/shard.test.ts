@@ -195,6 +195,103 @@ describe('two shards', () => {
   }
 });
 
+describe('the routes of a shard', () => {
+  it('are worked out once, and anew only where a subscription changes them', async () => {
+    const wires = new Wires();
+    const shard = makeShard(wires, 0, 1);
+    await shard.start([]);
+    const { exchange, interest } = shard;
+    const [first, second] = ['first', 'second'].map(
+      (agentId) => shard.sessions.open({ ...HELLO, agentId }).session,
+    );
+    const routes = () => ['a.x', 'b.x'].map((text) => exchange.routeOf(exchange.topic(text)!));
+    let before = routes();
+    const changed = () => {
+      const now = routes();
+      const which = now.map((route, index) => route !== before[index]);
+      before = now;
+      return which;
+    };
+    publish(shard, first, 'a.x', 2);
+    assert.deepEqual(changed(), [false, false]);
+    interest.subscribe(first, ['a.*']);
+    assert.deepEqual(changed(), [true, false]);
+    interest.subscribe(second, ['**.x']);
+    assert.deepEqual(changed(), [true, true]);
+    interest.unsubscribe(first, ['a.*']);
+    assert.deepEqual(changed(), [true, false]);
+    assert.deepEqual(before[0].sessions, [second]);
+    const peer = exchange.peers[1]!;
+    interest.heard(peer, ['b.**'], []);
+    assert.deepEqual(changed(), [false, true]);
+    assert.deepEqual(before[1].peers, [peer]);
+    interest.heard(peer, [], ['b.**']);
+    assert.deepEqual(changed(), [false, true]);
+  });
+
+  it('are kept for maxTopics topics', async () => {
+    const shard = makeShard(new Wires(), 0, 1, { maxTopics: 1024 });
+    await shard.start([]);
+    const { exchange } = shard;
+    for (let i = 0; i < 3000; i++) exchange.routeOf(exchange.topic(`a.${i}`)!);
+    assert.equal(exchange.topics.size, 1024);
+  });
+});
+
+describe('what a shard tells another', () => {
+  async function pair(): Promise<{ wires: Wires; shard: Shard; sessions: Session[] }> {
+    const wires = new Wires();
+    const shards = [makeShard(wires, 0, 1), makeShard(wires, 1, 1)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    const sessions = ['a', 'b'].map((agentId) => shards[0].sessions.open({ ...HELLO, agentId }).session);
+    shards[1].sessions.open({ ...HELLO, agentId: 'taker', subscriptions: ['to.taker'] });
+    wires.run([0, 1]);
+    return { wires, shard: shards[0], sessions };
+  }
+
+  it('is a pattern’s first subscriber and its last, not those between', async () => {
+    const { wires, shard, sessions } = await pair();
+    const [first, second] = sessions;
+    const told = (change: () => void) => {
+      change();
+      const count = wires.queues[1].flat().length;
+      wires.run([0, 1]);
+      return count;
+    };
+    const { interest } = shard;
+    assert.equal(
+      told(() => interest.subscribe(first, ['x'])),
+      1,
+    );
+    assert.equal(
+      told(() => interest.subscribe(second, ['x'])),
+      0,
+    );
+    assert.equal(
+      told(() => interest.unsubscribe(first, ['x'])),
+      0,
+    );
+    assert.equal(
+      told(() => interest.unsubscribe(second, ['x'])),
+      1,
+    );
+  });
+
+  it('goes by the urgent path for messages of the urgent lanes, and by the other for the rest', async () => {
+    const { wires, shard, sessions } = await pair();
+    const paths = [0, 1, 2, 3, 4].map((lane) => {
+      publish(shard, sessions[0], 'to.taker', lane);
+      const [urgent, bulk] = wires.queues[1].map((path) => path.splice(0).length > 0);
+      return [urgent, bulk];
+    });
+    const [urgent, bulk] = [
+      [true, false],
+      [false, true],
+    ];
+    assert.deepEqual(paths, [urgent, urgent, bulk, bulk, bulk]);
+  });
+});
+
 describe('a session that was stuck', () => {
   for (const size of [100, 1000, 60_000]) {
     it(`hears of all that it missed, also when all that waited leaves in one turn (${size} bytes each)`, async () => {
