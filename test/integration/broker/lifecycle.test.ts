@@ -22,7 +22,7 @@ import {
   until,
 } from './node.js';
 import { TcpProxy } from './proxy.js';
-import { closeSockets, JsonAgent } from './raw-agent.js';
+import { closeSockets, JsonAgent, RawAgent } from './raw-agent.js';
 
 const PROGRAM = fileURLToPath(new URL('./node-program.js', import.meta.url));
 const KIB = 1024;
@@ -298,6 +298,70 @@ describe('the life of a node', () => {
       assert.equal(events.match(/^event: message$/gm)?.length, total);
       assert.deepEqual(await exited, [0, null]);
       assert.deepEqual(pids.filter(isAlive), []);
+    });
+
+    it('takes no longer than drainTimeout for an agent that does not read, and says goodbye to the others', async function () {
+      this.timeout(60_000);
+      const node = await startBroker({ drainTimeout: 5000, stallLimit: 60_000, backlog: 64 * KIB * KIB });
+      const stuckId = nameOn(1, 'stuck');
+      const stuck = await RawAgent.join(
+        `${node.url}?agentId=${stuckId}`,
+        { agentId: stuckId, subscriptions: ['last.*'] },
+        { keep: false },
+      );
+      stuck.socket.pause();
+      const ends: Disconnect[] = [];
+      const agents = [nameOn(0, 'publisher'), nameOn(1, 'other')].map((agentId) =>
+        join(node.url, { agentId, reconnect: false }),
+      );
+      const [publisher] = await Promise.all(agents);
+      for (const agent of await Promise.all(agents)) agent.on('disconnect', (end) => ends.push(end));
+      // More than the sockets' buffers take, less than makes it shed.
+      const total = 24 * KIB;
+      for (let i = 0; i < total; i++) {
+        if (!publisher.publish('last.x', new Uint8Array(KIB))) await publisher.drained();
+      }
+      await until('all to be taken', async () => (await metric(node, 'flowbus_publishes_total')) === total);
+      await node.stop();
+      // A shard that the primary has to kill makes it 1.
+      assert.equal(await node.closed, 0);
+      await until('the goodbyes', () => ends.length === 2);
+      assert.deepEqual(
+        ends.map(({ code }) => code),
+        ['SHUTTING_DOWN', 'SHUTTING_DOWN'],
+      );
+    });
+  });
+
+  describe('a primary that stands still', () => {
+    it('does not matter to agents that are connected: no message passes through it', async function () {
+      this.timeout(60_000);
+      const child = spawn(process.execPath, [PROGRAM], { stdio: ['ignore', 'pipe', 'inherit'] });
+      try {
+        const [line] = (await once(child.stdout, 'data')) as [Buffer];
+        const { url } = JSON.parse(line.toString()) as { url: string };
+        const [near, far] = [await join(url, nameOn(0, 'near')), await join(url, nameOn(1, 'far'))];
+        far.on('message', (message) => `${message.text()} back`);
+        child.kill('SIGSTOP');
+        let count = 0;
+        const subscription = await far.subscribe('still.*', () => count++);
+        for (let i = 0; i < 1000; i++) {
+          for (const priority of ['critical', 'normal'] as const) near.publish('still.x', i, { priority });
+        }
+        await until('all', () => count === 2000);
+        assert.equal((await near.request(far.agentId, 'there and')).text(), 'there and back');
+        assert.equal((await near.agents({ id: far.agentId }))[0].shard, 1);
+        await subscription.unsubscribe();
+        assert.deepEqual([near.connected, far.connected], [true, true]);
+        child.kill('SIGCONT');
+        const exited = once(child, 'exit');
+        await closeAgents();
+        child.kill('SIGTERM');
+        assert.deepEqual(await exited, [0, null]);
+      } finally {
+        // Also when it stands still; its shards end with it.
+        if (child.exitCode === null) child.kill('SIGKILL');
+      }
     });
   });
 
