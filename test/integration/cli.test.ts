@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { connect } from '../../lib/client/index.js';
+import { nameOn, until } from './broker/node.js';
 import { endAll, MAIN, type Ready, Run } from './cli/run.js';
 
 /** dist/test/integration → the checkout. */
@@ -332,6 +333,37 @@ describe('flowbus, the command', function () {
         assert.match(none.err, /no such agents/);
       } finally {
         await agent.close();
+      }
+    });
+
+    it('lists by liveness, and knows who is gone when asked for it', async () => {
+      const type = ['--type', 'comer'];
+      const idsOf = async (...args: string[]): Promise<string[]> => {
+        const run = await succeeds(['agents', '--json', ...type, ...args]);
+        return run.lines.map((line) => JSON.parse(line).agentId).sort();
+      };
+      const stay = [nameOn(0, 'stayer'), nameOn(1, 'stayer')].sort();
+      const stayers = await Promise.all(
+        stay.map((agentId) => connect(ready.url, { agentId, agentType: 'comer' })),
+      );
+      try {
+        await (await connect(ready.url, { agentId: 'leaver', agentType: 'comer' })).close();
+        // Each shard hears of it in its own time, and the command may ask either.
+        for (const stayer of stayers) {
+          await until(
+            'the end',
+            async () => (await stayer.agents({ id: 'leaver', online: false })).length === 1,
+          );
+        }
+        assert.deepEqual(await idsOf(), stay);
+        assert.deepEqual(await idsOf('--offline'), ['leaver']);
+        assert.deepEqual(await idsOf('--all'), ['leaver', ...stay]);
+        assert.deepEqual(await idsOf('--id', 'leaver'), ['leaver']);
+        const online = flowbus(['agents', '--id', 'leaver', '--online']);
+        assert.equal(await online.exit(), 1, online.err);
+        assert.equal(online.out, '');
+      } finally {
+        await Promise.all(stayers.map((stayer) => stayer.close()));
       }
     });
 
