@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { get, type IncomingMessage, request } from 'node:http';
+import { get, Agent as HttpAgent, type IncomingMessage, request } from 'node:http';
 import { createServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -261,6 +261,15 @@ describe('the life of a node', () => {
       await slow.subscribe('last.*', () => (count++ === 0 ? gate : undefined));
       const json = await JsonAgent.join(url, { agentId: 'json' });
       const address = { host: '127.0.0.1', port: Number(new URL(url).port) };
+      // Nobody new is let in later, so who asks whether the node is ready has a connection already.
+      const kept = new HttpAgent({ keepAlive: true, maxSockets: 1 });
+      const readiness = (): Promise<number | undefined> =>
+        new Promise((resolve, reject) => {
+          get({ ...address, path: '/readyz', agent: kept }, (answer) => {
+            answer.resume().once('end', () => resolve(answer.statusCode));
+          }).once('error', reject);
+        });
+      assert.equal(await readiness(), 200);
       const stream = get({ ...address, path: '/v1/subscribe?pattern=last.*', agent: false });
       const [response] = (await once(stream, 'response')) as [IncomingMessage];
       let events = '';
@@ -284,6 +293,8 @@ describe('the life of a node', () => {
           () => true,
         ),
       );
+      await until('the end of being ready', async () => (await readiness()) === 503);
+      kept.destroy();
       open();
       await until('the goodbyes', () => ends.length === 2);
       assert.equal(count, total);
