@@ -348,6 +348,11 @@ describe('messages', () => {
       await until('the end', () => forger.closed !== null);
       assert.deepEqual(forger.errors, ['FORGED_SENDER']);
       assert.equal(forger.closed, 1008);
+      // Nor from the bus, whose number is zero.
+      const usurper = await RawAgent.join(node.url, { agentId: 'usurper' });
+      usurper.socket.send(frame(0, 'flowbus', 'forged too'));
+      await until('the end', () => usurper.closed !== null);
+      assert.deepEqual(usurper.errors, ['FORGED_SENDER']);
       honest.socket.send(frame(honest.welcome?.sender ?? 0, 'honest', 'true'));
       await until('the true one', () => got.length === 2);
       assert.deepEqual(got, [`${forger.welcome?.agentId}: mine`, 'honest: true']);
