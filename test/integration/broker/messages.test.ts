@@ -193,6 +193,16 @@ describe('messages', () => {
       const late = await json.ask({ op: 'request', to: silent.agentId, data: 1, timeout: 50 }, 4, 'error');
       assert.equal(late.code, 'TIMEOUT');
 
+      // Two at a time, the later answered first.
+      const later = await join(node.url, nameOn(0, 'later'));
+      const waiting: Message[] = [];
+      later.on('message', (message) => {
+        waiting.push(message);
+        if (waiting.length === 2) for (const one of waiting.reverse()) one.reply(one.json());
+      });
+      for (const ref of [5, 6]) json.send({ op: 'request', to: later.agentId, data: { ref }, ref });
+      for (const ref of [5, 6]) assert.deepEqual((await json.next('reply', ref)).data, { ref });
+
       const asking = sdk.request(jsonId, { question: 7 });
       const message = await json.next('message');
       assert.deepEqual(message.data, { question: 7 });
