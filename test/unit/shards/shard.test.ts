@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { Reason } from '../../../lib/telemetry/ledger.js';
 import { FrameType, OFFSET_LANE, OFFSET_TYPE } from '../../../lib/wire/frame.js';
 import type { Session } from '../../../shards/session.js';
+import type { Shard } from '../../../shards/shard.js';
 import { Counter, drops, HELLO, makeBlock, makeShard, publish, Wires } from './wires.js';
 
 describe('two shards', () => {
