@@ -13,6 +13,7 @@ import { isFailure, machineLines, makeReport, type Report, resultLines } from '.
 import { endRoles } from './role.js';
 import { type CommonOptions, type Result, type Scenario, ScenarioRefused } from './scenario.js';
 import { connections } from './scenarios/connections.js';
+import { garbage } from './scenarios/garbage.js';
 import { http } from './scenarios/http.js';
 import { json } from './scenarios/json.js';
 import { latency } from './scenarios/latency.js';
@@ -32,6 +33,7 @@ const SCENARIOS: readonly Scenario[] = [
   request,
   connections,
   routing,
+  garbage,
   priority,
   http,
   json,

@@ -82,6 +82,10 @@ const LABELS: Readonly<Record<string, string>> = {
   missing: 'messages not there a second later',
   visitP50: 'visit of an agent, P50',
   visitP99: 'visit of an agent, P99',
+  perMessage: 'allocated per message published',
+  perBatch: 'allocated per batch from agents',
+  collections: 'garbage collections',
+  pauses: 'time in them, per second',
 };
 
 export function labelOf(figure: string): string {
@@ -101,6 +105,7 @@ function perSecond(value: number): string {
 
 function bytes(value: number): string {
   if (Math.abs(value) >= 1024 * 1024) return `${digits(value / (1024 * 1024))} MiB`;
+  if (Math.abs(value) < 1024) return `${digits(value)} B`;
   return `${digits(value / 1024)} KiB`;
 }
 

@@ -44,16 +44,18 @@ export class Role<O extends Operations> {
   #asked: number;
   #leaving: boolean;
 
-  private constructor(name: RoleName) {
+  private constructor(name: RoleName, onCollection?: (text: string) => void) {
     this.#name = name;
     this.#questions = new Map();
     this.#asked = 0;
     this.#leaving = false;
     this.#child = fork(fileURLToPath(new URL(`./roles/${name}.js`, import.meta.url)), {
-      execArgv: [],
+      // The processes that it forks inherit it.
+      execArgv: onCollection === undefined ? [] : ['--trace-gc'],
       // What a role has to say goes to people, standard output is for results.
-      stdio: ['ignore', 2, 2, 'ipc'],
+      stdio: ['ignore', onCollection === undefined ? 2 : 'pipe', 2, 'ipc'],
     });
+    if (onCollection !== undefined) this.#child.stdout?.setEncoding('utf8').on('data', onCollection);
     this.#ready = new Promise((resolve, reject) => {
       this.#child.once('error', reject);
       this.#child.once('exit', () => reject(new Error(`The ${name} ended before it was ready.`)));
@@ -74,9 +76,13 @@ export class Role<O extends Operations> {
     });
   }
 
-  static async start<O extends Operations>(name: RoleName): Promise<Role<O>> {
+  /** `onCollection`: takes what V8 logs of the garbage collections of the role, and of the processes that it starts. */
+  static async start<O extends Operations>(
+    name: RoleName,
+    onCollection?: (text: string) => void,
+  ): Promise<Role<O>> {
     if (over) throw new Error(`The ${name} was not started: the bench is over.`);
-    const role = new Role<O>(name);
+    const role = new Role<O>(name, onCollection);
     running.add(role as unknown as Role<Operations>);
     await role.#ready;
     return role;

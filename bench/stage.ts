@@ -47,8 +47,8 @@ export class Stage {
     this.#roles = [];
   }
 
-  static async open(setting: Setting): Promise<Stage> {
-    const broker = await Role.start<BrokerOperations>('broker');
+  static async open(setting: Setting, onCollection?: (text: string) => void): Promise<Stage> {
+    const broker = await Role.start<BrokerOperations>('broker', onCollection);
     try {
       const server = await broker.ask('start', setting);
       return new Stage(setting.bus, broker, await broker.ask('processes', null), server);
@@ -133,9 +133,13 @@ export class Stage {
   }
 }
 
-/** Opens a stage for `run`, and closes it whatever comes. */
-export async function onStage<T>(setting: Setting, run: (stage: Stage) => Promise<T>): Promise<T> {
-  const stage = await Stage.open(setting);
+/** Opens a stage for `run`, and closes it whatever comes. `onCollection`: takes V8's log of the broker's garbage collections. */
+export async function onStage<T>(
+  setting: Setting,
+  run: (stage: Stage) => Promise<T>,
+  onCollection?: (text: string) => void,
+): Promise<T> {
+  const stage = await Stage.open(setting, onCollection);
   try {
     const result = await run(stage);
     await stage.check();

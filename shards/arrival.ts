@@ -12,6 +12,8 @@ export interface Arrival {
 export interface StreamHandle {
   readStop?: () => number;
   readStart?: () => number;
+  /** −1 where there is none. */
+  readonly fd?: number;
 }
 
 /** Null once the socket is destroyed. */

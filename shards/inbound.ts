@@ -5,7 +5,7 @@ import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import { decodeTopic, REPLY_PREFIX } from '../lib/topics/topic.js';
 import { BatchReader, Step } from '../lib/wire/batch.js';
-import { Flag, FrameType } from '../lib/wire/frame.js';
+import { Flag, FrameType, HEADER_SIZE, OFFSET_TOTAL, readU32 } from '../lib/wire/frame.js';
 import type { Exchange } from './exchange.js';
 import type { Interest } from './interest.js';
 import type { Peer } from './peer.js';
@@ -94,39 +94,40 @@ export class Inbound implements LinkReader {
     this.#sessions.peerLost(peer.slot);
   }
 
+  /** One record holds frames of one topic, lane and sender, or one announcement. */
   #frames(peer: Peer, urgent: boolean, stamp: number, src: Uint8Array, start: number, end: number): void {
     const exchange = this.#exchange;
     const reader = this.#reader;
-    const live = this.#live[peer.slot * 2 + (urgent ? 0 : 1)] === true;
-    reader.open(src, start, end, end - start);
     exchange.counters[C.linkBytesIn] += end - start;
     this.lastFrames = exchange.now;
-    // One record holds frames of one topic, lane and sender, or one announcement.
-    let first = -1;
-    let frames = 0;
-    for (let step = reader.next(); step !== Step.end; step = reader.next()) {
-      if (step !== Step.frame) {
-        exchange.counters[C.protocolErrors]++;
-        break;
-      }
-      if (reader.type === FrameType.topic) this.#learnTopic(peer, reader);
-      else if (reader.type === FrameType.sender) this.#learnSender(peer, reader);
-      else if (reader.type === FrameType.publish) {
-        if (first < 0) first = reader.start;
-        frames++;
-      }
+    reader.open(src, start, end, end - start);
+    if (reader.next() !== Step.frame) {
+      exchange.counters[C.protocolErrors]++;
+      return;
     }
-    if (first < 0) return;
+    if (reader.type === FrameType.topic) {
+      this.#learnTopic(peer, reader);
+      return;
+    }
+    if (reader.type === FrameType.sender) {
+      this.#learnSender(peer, reader);
+      return;
+    }
+    if (reader.type !== FrameType.publish) return;
+    const frames = countFrames(src, start, end);
+    if (frames === 0) {
+      exchange.counters[C.protocolErrors]++;
+      return;
+    }
     exchange.counters[C.linkFramesIn] += frames;
-    if (live) this.#deliver(peer, stamp, src, first, end, frames);
-    else exchange.dropped(src, first, Reason.shardDown, frames);
+    if (this.#live[peer.slot * 2 + (urgent ? 0 : 1)]) this.#deliver(peer, stamp, src, start, end, frames);
+    else exchange.dropped(src, start, Reason.shardDown, frames);
   }
 
+  /** `#reader` stands on the first of the frames. */
   #deliver(peer: Peer, stamp: number, src: Uint8Array, start: number, end: number, frames: number): void {
     const exchange = this.#exchange;
     const reader = this.#reader;
-    reader.open(src, start, end, end - start);
-    reader.next();
     const sender = this.#senderOf(peer, reader.sender);
     let id: TopicId<Route> | null = null;
     let route = null;
@@ -260,4 +261,17 @@ export class Inbound implements LinkReader {
     this.#live[peer.slot * 2] = false;
     this.#live[peer.slot * 2 + 1] = false;
   }
+}
+
+/** The door has looked at each header, so the sizes alone are followed here; 0 when they do not lead to the end. */
+function countFrames(bytes: Uint8Array, start: number, end: number): number {
+  let frames = 0;
+  let at = start;
+  while (at < end) {
+    const total = readU32(bytes, at + OFFSET_TOTAL);
+    if (total < HEADER_SIZE) return 0;
+    at += total;
+    frames++;
+  }
+  return at === end ? frames : 0;
 }

@@ -12,7 +12,9 @@ import { WebSocketDoor } from './doors/websocket.js';
 import { createHttpDoor } from './http/door.js';
 import { Gate } from './http/gate.js';
 import { createHttpServer } from './http/server.js';
+import { pinToCore } from './pinning.js';
 import { joinPrimary, type PrimaryChannel, readBootData, reportFailure } from './primary-channel.js';
+import { limitSendQueue } from './send-queue.js';
 import { Shard } from './shard.js';
 import { openGround, type WorkerGround } from './worker-ground.js';
 import type { BootData } from './worker-protocol.js';
@@ -87,6 +89,7 @@ class Worker {
       this.#connections--;
     };
     this.#http.on('connection', (socket: Socket) => {
+      limitSendQueue(socket);
       this.#connections++;
       socket.on('close', closed);
     });
@@ -113,11 +116,21 @@ class Worker {
       });
     }
     // Before the primary is told, which may say at once that all are: the log is one stream.
+    const core = this.#pin();
     this.#log.info(
-      { slot: boot.slot, incarnation: boot.incarnation, links: boot.linkKind },
+      { slot: boot.slot, incarnation: boot.incarnation, links: boot.linkKind, ...core },
       `shard ${boot.slot} is ready`,
     );
     this.#channel.ready();
+  }
+
+  /** Only now: what starting has to compile may use every core. */
+  #pin(): { core?: number } {
+    if (!this.#boot.config.pinShards) return {};
+    const core = pinToCore(this.#boot.slot);
+    if (core !== null) return { core };
+    this.#log.warn('shards cannot be pinned to cores on this machine');
+    return {};
   }
 
   #adopt(socket: Socket): void {

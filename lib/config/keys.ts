@@ -78,6 +78,7 @@ const SETTINGS = {
     'auto',
     'how the workers of the node reach each other; auto takes shared memory where it works',
   ),
+  pinShards: setting(kind.boolean(), false, 'keep each shard on a core of its own, where the system can'),
   maxPayload: setting(
     kind.size(16 * KiB, 64 * KiB),
     64 * KiB,

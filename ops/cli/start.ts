@@ -5,6 +5,7 @@ import {
   type ConfigKey,
   type ConfigName,
   type ConfigSources,
+  isLoopback,
   loadConfig,
   prepareDataDir,
   secretFileOf,
@@ -66,6 +67,9 @@ const TRIALS = [
   { agentId: 'visitor-1', words: 'agents' },
 ];
 
+/** Said while there is no authentication: whoever cannot connect from elsewhere learns here why, and what to do. */
+const LOCAL_ONLY = '  access  this machine only; others with --host 0.0.0.0 --auth-secret-file <path>';
+
 /** `secretFile`: where the secret is, when it is in a file. */
 export function banner(
   node: RunningNode,
@@ -85,6 +89,7 @@ export function banner(
     `  node    ${config.node}`,
     `  shards  ${shards}`,
     `  links   ${node.linkKind}`,
+    ...(secured || !isLoopback(config.host) ? [] : [LOCAL_ONLY]),
     '',
     `Try in another terminal${known}:`,
   ];

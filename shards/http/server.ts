@@ -3,9 +3,17 @@
  * `connection`. Node enforces headersTimeout and requestTimeout only on servers that listen, so the bound on idle
  * and dripping connections is here.
  */
-import { createServer, type IncomingMessage, type RequestListener, type Server } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  STATUS_CODES,
+} from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { FlowbusError } from '../../lib/errors.js';
+import { statusOf } from './answer.js';
 
 /** Of one request (bytes); the primary reads as much while it waits for the first one. */
 const MAX_HEADER = 8 * 1024;
@@ -15,6 +23,8 @@ const SILENCE = 30_000;
 const KEEP_ALIVE = 25_000;
 /** Milliseconds from one answer, or from the hand-over, until the next request's headers are complete. */
 const IDLE = 30_000;
+/** Milliseconds that a refused connection is still read: a close with bytes unread is a reset, which can overtake the answer. */
+const LINGER = 1000;
 
 export interface HttpServerOptions {
   /** Until the first request must be complete (milliseconds); default: as `idle`. */
@@ -25,6 +35,8 @@ export interface HttpServerOptions {
 
 interface Connection {
   requests: number;
+  /** Its first request is still to come. */
+  first: boolean;
   idleSince: number;
   /** How long it may be idle now (ms). */
   limit: number;
@@ -49,7 +61,8 @@ class IdleWatch {
   }
 
   add(socket: Socket): void {
-    this.#connections.set(socket, { requests: 0, idleSince: performance.now(), limit: this.#first });
+    const idleSince = performance.now();
+    this.#connections.set(socket, { requests: 0, first: true, idleSince, limit: this.#first });
     socket.on('close', this.#onClose);
     this.#timer ??= setInterval(() => this.#sweep(), Math.min(this.#first, this.#idle) / 4).unref();
   }
@@ -70,7 +83,9 @@ class IdleWatch {
 
   begin(socket: Duplex): void {
     const connection = this.#connections.get(socket);
-    if (connection !== undefined) connection.requests++;
+    if (connection === undefined) return;
+    connection.requests++;
+    connection.first = false;
   }
 
   end(socket: Duplex): void {
@@ -83,10 +98,29 @@ class IdleWatch {
 
   #sweep(): void {
     const now = performance.now();
-    for (const [socket, { requests, idleSince, limit }] of this.#connections) {
-      if (requests === 0 && now - idleSince > limit) socket.destroy();
+    for (const [socket, connection] of this.#connections) {
+      if (connection.requests > 0 || now - connection.idleSince <= connection.limit) continue;
+      if (!connection.first) {
+        socket.destroy();
+        continue;
+      }
+      connection.first = false;
+      connection.idleSince = now;
+      connection.limit = LINGER;
+      socket.end(lateAnswer(this.#first));
     }
   }
+}
+
+/** For a request of which only the beginning came: there is no `ServerResponse` for it. */
+function lateAnswer(limit: number): string {
+  const { code, message } = new FlowbusError('UPGRADE_TIMEOUT', `no whole request within ${limit} ms`);
+  const status = statusOf(code);
+  const body = `${JSON.stringify({ code, message })}\n`;
+  return (
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/json\r\n` +
+    `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`
+  );
 }
 
 /**
@@ -103,6 +137,11 @@ export function createHttpServer(
   server.on('connection', (socket) => watch.add(socket));
   server.on('request', (req, res) => {
     const { socket } = req;
+    if (socket.writableEnded) {
+      // It was refused, for being late, before it was whole.
+      socket.destroy();
+      return;
+    }
     watch.begin(socket);
     // Not `server.timeout`: connections that become WebSockets would have a timer each before their first byte, and keep it.
     // Until the first request is complete, `first` is the bound.
@@ -111,8 +150,8 @@ export function createHttpServer(
     listener(req, res);
   });
   server.on('upgrade', (req, socket, head) => {
-    if (watch.busy(socket)) {
-      // The answer that is still to come would stand among the frames.
+    if (watch.busy(socket) || socket.writableEnded) {
+      // The answer that is still to come would stand among the frames; or it came too late, and was refused.
       socket.destroy();
       return;
     }

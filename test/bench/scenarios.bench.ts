@@ -131,6 +131,19 @@ describe('the bench', function () {
     assert.ok(figure(results[0], 'batch') < figure(results[1], 'batch'));
   });
 
+  it('garbage: has what is allocated per message and per batch', async () => {
+    const { code, out, err } = await run([
+      'garbage',
+      ...['--runs', '1', '--seconds', '2', '--warmup', '0.5', '--shards', '2', '--burst', '64', '--json'],
+    ]);
+    assert.equal(code, 0, err);
+    const [result] = (JSON.parse(out) as Report).results;
+    const figures = ['perMessage', 'perBatch', 'batch', 'delivered', 'collections', 'pauses'];
+    checkResult(result, 'garbage', 'bursts of 64', figures);
+    assert.ok(figure(result, 'collections') > 0);
+    assert.ok(figure(result, 'perBatch') > figure(result, 'perMessage'));
+  });
+
   it('request: counts answers, and times each', async () => {
     const { code, out, err } = await run(['request', ...TINY, '--outstanding', '3', '--json']);
     assert.equal(code, 0, err);

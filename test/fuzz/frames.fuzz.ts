@@ -217,7 +217,7 @@ async function fuzzJson(node: RunningNode, index: number, tally: Tally): Promise
 }
 
 describe('fuzzing the doors', function () {
-  this.timeout(240_000);
+  this.timeout(840_000);
   let node: RunningNode;
   let bystanders: Bystanders;
 

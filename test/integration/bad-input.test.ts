@@ -39,6 +39,11 @@ describe('bad input', function () {
     siege.ends('BAD_SIZE', 'a topic beyond its frame', (a) => [
       changed(good(a), at.OFFSET_TOPIC_LENGTH, 255),
     ]);
+    // Where extensions may fill what is left, nothing else stands between such a size and the same frame without end.
+    for (const total of [0, 39, 46])
+      siege.ends('BAD_SIZE', `a total size of ${total} with extensions`, (a) =>
+        sized(a, total, 7).map((frame) => changed(frame, at.OFFSET_FLAGS, Flag.extensions)),
+      );
     siege.ends('OVERSIZED', 'a total size negative as signed', (a) => sized(a, 0x8000_0000, 7), 1009);
     siege.ends(
       'OVERSIZED',

@@ -6,7 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { connect } from '../../lib/client/index.js';
+import { nameOn, until } from './broker/node.js';
 import { endAll, MAIN, type Ready, Run } from './cli/run.js';
+
+/** dist/test/integration → the checkout. */
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
 describe('flowbus, the command', function () {
   this.timeout(30_000);
@@ -244,9 +248,12 @@ describe('flowbus, the command', function () {
       assert.equal(await run.exit(), 0, run.err);
       const tool = '/usr/bin/timeout';
       if (!existsSync(tool)) return;
-      const args = ['--preserve-status', '1', process.execPath, MAIN, 'sub', 'demo.**', '--url', ready.url];
+      const args = ['--preserve-status', '60', process.execPath, MAIN, 'sub', 'demo.**', '--url', ready.url];
       const timed = new Run(args, {}, dir, tool);
       started.push(timed);
+      await timed.until('subscription', () => timed.err.includes('subscribed'));
+      // What is sent to it, it sends on as when the time is over: to its child and to the group.
+      timed.child.kill('SIGTERM');
       assert.equal(await timed.exit(), 0, timed.err);
     });
 
@@ -329,6 +336,37 @@ describe('flowbus, the command', function () {
       }
     });
 
+    it('lists by liveness, and knows who is gone when asked for it', async () => {
+      const type = ['--type', 'comer'];
+      const idsOf = async (...args: string[]): Promise<string[]> => {
+        const run = await succeeds(['agents', '--json', ...type, ...args]);
+        return run.lines.map((line) => JSON.parse(line).agentId).sort();
+      };
+      const stay = [nameOn(0, 'stayer'), nameOn(1, 'stayer')].sort();
+      const stayers = await Promise.all(
+        stay.map((agentId) => connect(ready.url, { agentId, agentType: 'comer' })),
+      );
+      try {
+        await (await connect(ready.url, { agentId: 'leaver', agentType: 'comer' })).close();
+        // Each shard hears of it in its own time, and the command may ask either.
+        for (const stayer of stayers) {
+          await until(
+            'the end',
+            async () => (await stayer.agents({ id: 'leaver', online: false })).length === 1,
+          );
+        }
+        assert.deepEqual(await idsOf(), stay);
+        assert.deepEqual(await idsOf('--offline'), ['leaver']);
+        assert.deepEqual(await idsOf('--all'), ['leaver', ...stay]);
+        assert.deepEqual(await idsOf('--id', 'leaver'), ['leaver']);
+        const online = flowbus(['agents', '--id', 'leaver', '--online']);
+        assert.equal(await online.exit(), 1, online.err);
+        assert.equal(online.out, '');
+      } finally {
+        await Promise.all(stayers.map((stayer) => stayer.close()));
+      }
+    });
+
     it('exits with 1 when the one that is asked for is not there', async () => {
       const text = flowbus(['agents', '--id', 'nobody']);
       const json = flowbus(['agents', '--id', 'nobody', '--json']);
@@ -383,14 +421,29 @@ describe('flowbus, the command', function () {
 
   describe('in general', () => {
     it('prints its version and help', async () => {
-      const root = fileURLToPath(new URL('../../../package.json', import.meta.url));
-      const { version } = JSON.parse(readFileSync(root, 'utf8'));
+      const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
       assert.equal((await succeeds(['--version'])).out, `${version}\n`);
       for (const command of ['start', 'sub', 'pub', 'request', 'reply', 'agents', 'token', 'bench', 'help']) {
         const help = await succeeds([command, '--help']);
         assert.match(help.out, /Examples:/);
         assert.match(help.out, /Exit codes:/);
       }
+    });
+
+    it('is what npx runs in the checkout', async () => {
+      // Offline and with a cache of its own, so that nothing of that name comes from elsewhere, or stays behind.
+      const env = { npm_config_offline: 'true', npm_config_cache: join(dir, 'npm') };
+      const run = new Run(['flowbus', 'help', 'pub'], env, ROOT, 'npx');
+      started.push(run);
+      assert.equal(await run.ended, 0, run.err);
+      assert.match(run.out, /^Usage: flowbus pub /);
+    });
+
+    it('goes to port 8081 of this machine when nothing else is said', async () => {
+      const run = flowbus(['agents'], { FLOWBUS_URL: undefined });
+      const exit = await run.exit();
+      // A broker may run there.
+      if (exit !== 0) assert.match(run.err, /ws:\/\/127\.0\.0\.1:8081\/ .*\(CONNECT_FAILED\)/);
     });
 
     it('does not follow a server that is no broker', async () => {

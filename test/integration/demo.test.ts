@@ -5,6 +5,9 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { connect } from '../../lib/client/index.js';
+import { CAPABILITY } from '../../ops/demo/coordinator.js';
+import { countWords, toPayload } from '../../ops/demo/count.js';
 import type { DemoReport } from '../../ops/demo/report.js';
 
 const MAIN = fileURLToPath(new URL('../../ops/demo/main.js', import.meta.url));
@@ -61,6 +64,21 @@ describe('the demo', function () {
     const [code] = (await once(child, 'close')) as [number | null];
     clearTimeout(timer);
     return { code, ...text };
+  }
+
+  /** What it prints, once that is so. */
+  async function said(child: ChildProcess, what: RegExp): Promise<RegExpExecArray> {
+    let out = '';
+    child.stdout?.setEncoding('utf8').on('data', (part: string) => {
+      out += part;
+    });
+    const limit = Date.now() + DEADLINE;
+    for (;;) {
+      const match = what.exec(out);
+      if (match !== null) return match;
+      assert.ok(Date.now() < limit && child.exitCode === null, `it has not said ${what}: ${out}`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
 
   function remains(): string[] {
@@ -138,6 +156,40 @@ describe('the demo', function () {
     assert.ok(!out.includes('\x1b'));
   });
 
+  it('gives tasks to whoever has the capability, and notices when one of them is wrong', async () => {
+    const processes = 8;
+    const child = start([
+      '--corpus',
+      corpus,
+      '--workers',
+      String(processes),
+      '--processes',
+      String(processes),
+    ]);
+    let out = '';
+    child.stdout?.on('data', (part: string) => {
+      out += part;
+    });
+    const ended = once(child, 'close');
+    const [, url] = await said(child, /broker {3}(ws:\S+),/);
+    // It is there before eight processes have started, which is before the coordinator looks for workers.
+    const liar = await connect(url, { agentType: 'liar', capabilities: [CAPABILITY], reconnect: false });
+    try {
+      const crews = new Set<unknown>();
+      liar.on('message', async () => {
+        const workers = await liar.agents({ type: 'worker', online: true });
+        for (const { metadata } of workers) crews.add((metadata as { process: number }).process);
+        return toPayload(countWords('a lie'));
+      });
+      assert.equal((await ended)[0], 1, out);
+      assert.match(out, /WRONG: the agents have \d+ words, and \d+ in a single process/);
+      assert.equal(crews.size, processes);
+      assert.ok(!crews.has(child.pid));
+    } finally {
+      await liar.close();
+    }
+  });
+
   it('fails when no worker answers', async () => {
     const args = [
       '--corpus',
@@ -174,17 +226,11 @@ describe('the demo', function () {
   });
 
   it('leaves nothing behind when it is interrupted', async () => {
-    const child = start(['--corpus', corpus, '--workers', '4', '--stuck', '4', '--timeout', '30000']);
+    // As many as there are without a word about it.
+    const child = start(['--corpus', corpus, '--stuck', '1000', '--timeout', '30000']);
     const ended = once(child, 'close');
-    let out = '';
-    child.stdout?.setEncoding('utf8').on('data', (part: string) => {
-      out += part;
-    });
-    const limit = Date.now() + DEADLINE;
-    while (!out.includes('workers in')) {
-      assert.ok(Date.now() < limit && child.exitCode === null, 'it has not started');
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
+    const [, workers, processes] = await said(child, /(\d+) workers in (\d+) processes/);
+    assert.ok(Number(workers) >= 50 && Number(processes) > 1);
     child.kill('SIGINT');
     assert.equal((await ended)[0], 130);
     assert.deepEqual(remains(), []);

@@ -102,11 +102,20 @@ describe('hostile clients', function () {
       await siege.unharmed();
     });
 
-    it('the end for headers that come byte by byte', async () => {
+    it('408 for headers that do not end', async () => {
+      const raw = reach();
+      await raw.write(Buffer.from('GET / HTTP/1.1\r\nHost: localhost\r\n'));
+      await raw.ended();
+      assert.match(raw.received.toString(), timedOut);
+      await siege.unharmed();
+    });
+
+    it('408 for headers that come byte by byte', async () => {
       const raw = reach();
       await raw.write(Buffer.from('GET / HTTP/1.1\r\n'));
       await drip(raw, `X: ${'x'.repeat(1000)}`);
       await raw.ended();
+      assert.match(raw.received.toString(), timedOut);
       await siege.unharmed();
     });
 

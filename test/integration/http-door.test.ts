@@ -58,7 +58,7 @@ describe('HTTP door of a node', function () {
     const got: Message[] = [];
     await agent.subscribe('form.*', (message) => got.push(message));
     const form = { 'content-type': 'application/x-www-form-urlencoded' };
-    assert.equal((await post('/v1/publish/form.a', 'hällo & more', form)).status, 202);
+    assert.equal((await post('/v1/publish/form.a?key=order-1', 'hällo & more', form)).status, 202);
     assert.equal((await post('/v1/publish/form.b?priority=low', new Uint8Array([0xff]), form)).status, 202);
     await until('both', () => got.length === 2);
     assert.deepEqual(
@@ -69,6 +69,7 @@ describe('HTTP door of a node', function () {
       ],
     );
     assert.equal(got[0].text(), 'hällo & more');
+    assert.deepEqual([got[0].key, got[1].key], ['order-1', null]);
   });
 
   it('counts what one connection posts over all topics and lanes, in order', async () => {

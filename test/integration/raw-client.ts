@@ -38,13 +38,15 @@ export async function sendPieces(socket: Socket, pieces: readonly Buffer[]): Pro
 
 /**
  * One WebSocket that sends `messages` right behind the upgrade request, without awaiting the answer, cut at `cuts`.
- * Resolves with null when the echo is complete and right, otherwise with what was wrong.
+ * All but the first piece waits for `between`. Resolves with null when the echo is complete and right, otherwise with what
+ * was wrong.
  */
 export async function echoBehindUpgrade(
   port: number,
   target: string,
   messages: readonly Buffer[],
   cuts: readonly number[],
+  between: Promise<void> = Promise.resolve(),
 ): Promise<string | null> {
   const bytes = Buffer.concat([Buffer.from(UPGRADE(target)), ...messages.map(clientMessage)]);
   const expected = Buffer.concat(messages.map(serverMessage));
@@ -55,10 +57,10 @@ export async function echoBehindUpgrade(
       return end >= 0 && soFar.length >= end + 4 + expected.length;
     });
     const edges = [0, ...cuts.map((at) => at % bytes.length).sort((a, b) => a - b), bytes.length];
-    await sendPieces(
-      socket,
-      edges.slice(1).map((end, index) => bytes.subarray(edges[index], end)),
-    );
+    const [first, ...rest] = edges.slice(1).map((end, index) => bytes.subarray(edges[index], end));
+    await sendPieces(socket, [first]);
+    await between;
+    await sendPieces(socket, rest);
     const timeout = new Promise<Buffer>((_, reject) => {
       setTimeout(() => reject(new Error('no whole echo within 5 s')), 5000).unref();
     });

@@ -193,6 +193,7 @@ describe('agents', () => {
       const [newer, none] = await joinNoting(node.url, agentId);
       await until('the goaway', () => ends.length > 0);
       assert.equal(ends[0].code, 'AGENT_REPLACED');
+      assert.equal(ends[0].message, `Agent ${agentId} connected again, to shard 0 of alpha.`);
       assert.equal(ends[0].reconnecting, false);
       assert.throws(() => older.publish('x', ''), { code: 'AGENT_REPLACED' });
       const got: string[] = [];
@@ -238,6 +239,7 @@ describe('agents', () => {
       const newer = await JsonAgent.join(node.url, { agentId: 'jay' });
       const goaway = await older.next('goaway');
       assert.equal(goaway.code, 'AGENT_REPLACED');
+      assert.match(`${goaway.message}`, /^Agent jay connected again, to shard [01] of alpha\.$/);
       assert.equal(goaway.reconnect, false);
       await until('the end', () => older.closed !== null);
       assert.equal(older.closed, 1008);
@@ -363,6 +365,22 @@ describe('agents', () => {
       for (const agentId of ['patient', 'json-patient', 'hasty', 'sdk']) {
         await until(`${agentId} online`, async () => (await record(sdk, agentId))?.state === 'online');
       }
+    });
+
+    it('gives each the time that it asked for in its hello', async () => {
+      const asker = await join(node.url, 'asker');
+      const silence = { answersPings: false };
+      const patient = await RawAgent.join(
+        node.url,
+        { agentId: 'patient', heartbeatInterval: 60_000 },
+        silence,
+      );
+      assert.equal(patient.welcome?.heartbeatInterval, 60_000);
+      const hasty = await RawAgent.join(node.url, { agentId: 'hasty' }, silence);
+      await until('the end of the hasty one', () => hasty.closed !== null);
+      // It has been silent for longer.
+      assert.equal((await record(asker, 'patient'))?.state, 'online');
+      assert.equal(patient.closed, null);
     });
 
     it('takes nobody for dead because the shard itself stood still', async () => {

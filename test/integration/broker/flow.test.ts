@@ -163,6 +163,26 @@ describe('flow control', () => {
     assert.equal(await metric(node, 'flowbus_sheds_total', 'lane="background"'), stuck.missed);
   });
 
+  it('keeps what an agent does not read out of the kernel’s hands, where nothing overtakes it', async function () {
+    if (process.platform !== 'linux') this.skip();
+    await start({});
+    const slowId = nameOn(1, 'slow');
+    const slow = await RawAgent.join(`${node.url}?agentId=${slowId}`, {
+      agentId: slowId,
+      subscriptions: ['queue.*'],
+    });
+    slow.socket.pause();
+    const publisher = await join(node.url, nameOn(1, 'publisher'));
+    const total = 3000;
+    await flood(publisher, 'queue.x', total, new Uint8Array(KIB), 'background');
+    publisher.publish('queue.x', 'urgent', { priority: 'critical' });
+    await until('all to be taken', async () => (await metric(node, 'flowbus_publishes_total')) === total + 1);
+    slow.socket.resume();
+    await until('all', () => slow.received === total + 1);
+    const ahead = slow.messages.findIndex(({ text }) => text === 'urgent');
+    assert.ok(ahead < MIB / KIB, `${ahead} KiB of background came before the critical message`);
+  });
+
   it('holds back only those who feed the slow one, and lets them go when it leaves', async () => {
     await start({ backlog: 256 * KIB, stallLimit: 60_000 });
     const stuckId = nameOn(1, 'stuck');

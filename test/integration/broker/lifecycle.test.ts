@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { get, type IncomingMessage, request } from 'node:http';
+import { readFileSync } from 'node:fs';
+import { get, Agent as HttpAgent, type IncomingMessage, request } from 'node:http';
 import { createServer } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { Agent, Disconnect, Gap, Message, Reconnect } from '../../../lib/client/index.js';
 import type { RunningNode } from '../../../shards/primary.js';
@@ -20,7 +22,7 @@ import {
   until,
 } from './node.js';
 import { TcpProxy } from './proxy.js';
-import { closeSockets, JsonAgent } from './raw-agent.js';
+import { closeSockets, JsonAgent, RawAgent } from './raw-agent.js';
 
 const PROGRAM = fileURLToPath(new URL('./node-program.js', import.meta.url));
 const KIB = 1024;
@@ -259,6 +261,15 @@ describe('the life of a node', () => {
       await slow.subscribe('last.*', () => (count++ === 0 ? gate : undefined));
       const json = await JsonAgent.join(url, { agentId: 'json' });
       const address = { host: '127.0.0.1', port: Number(new URL(url).port) };
+      // Nobody new is let in later, so who asks whether the node is ready has a connection already.
+      const kept = new HttpAgent({ keepAlive: true, maxSockets: 1 });
+      const readiness = (): Promise<number | undefined> =>
+        new Promise((resolve, reject) => {
+          get({ ...address, path: '/readyz', agent: kept }, (answer) => {
+            answer.resume().once('end', () => resolve(answer.statusCode));
+          }).once('error', reject);
+        });
+      assert.equal(await readiness(), 200);
       const stream = get({ ...address, path: '/v1/subscribe?pattern=last.*', agent: false });
       const [response] = (await once(stream, 'response')) as [IncomingMessage];
       let events = '';
@@ -282,6 +293,8 @@ describe('the life of a node', () => {
           () => true,
         ),
       );
+      await until('the end of being ready', async () => (await readiness()) === 503);
+      kept.destroy();
       open();
       await until('the goodbyes', () => ends.length === 2);
       assert.equal(count, total);
@@ -296,6 +309,70 @@ describe('the life of a node', () => {
       assert.equal(events.match(/^event: message$/gm)?.length, total);
       assert.deepEqual(await exited, [0, null]);
       assert.deepEqual(pids.filter(isAlive), []);
+    });
+
+    it('takes no longer than drainTimeout for an agent that does not read, and says goodbye to the others', async function () {
+      this.timeout(60_000);
+      const node = await startBroker({ drainTimeout: 5000, stallLimit: 60_000, backlog: 64 * KIB * KIB });
+      const stuckId = nameOn(1, 'stuck');
+      const stuck = await RawAgent.join(
+        `${node.url}?agentId=${stuckId}`,
+        { agentId: stuckId, subscriptions: ['last.*'] },
+        { keep: false },
+      );
+      stuck.socket.pause();
+      const ends: Disconnect[] = [];
+      const agents = [nameOn(0, 'publisher'), nameOn(1, 'other')].map((agentId) =>
+        join(node.url, { agentId, reconnect: false }),
+      );
+      const [publisher] = await Promise.all(agents);
+      for (const agent of await Promise.all(agents)) agent.on('disconnect', (end) => ends.push(end));
+      // More than the sockets' buffers take, less than makes it shed.
+      const total = 24 * KIB;
+      for (let i = 0; i < total; i++) {
+        if (!publisher.publish('last.x', new Uint8Array(KIB))) await publisher.drained();
+      }
+      await until('all to be taken', async () => (await metric(node, 'flowbus_publishes_total')) === total);
+      await node.stop();
+      // A shard that the primary has to kill makes it 1.
+      assert.equal(await node.closed, 0);
+      await until('the goodbyes', () => ends.length === 2);
+      assert.deepEqual(
+        ends.map(({ code }) => code),
+        ['SHUTTING_DOWN', 'SHUTTING_DOWN'],
+      );
+    });
+  });
+
+  describe('a primary that stands still', () => {
+    it('does not matter to agents that are connected: no message passes through it', async function () {
+      this.timeout(60_000);
+      const child = spawn(process.execPath, [PROGRAM], { stdio: ['ignore', 'pipe', 'inherit'] });
+      try {
+        const [line] = (await once(child.stdout, 'data')) as [Buffer];
+        const { url } = JSON.parse(line.toString()) as { url: string };
+        const [near, far] = [await join(url, nameOn(0, 'near')), await join(url, nameOn(1, 'far'))];
+        far.on('message', (message) => `${message.text()} back`);
+        child.kill('SIGSTOP');
+        let count = 0;
+        const subscription = await far.subscribe('still.*', () => count++);
+        for (let i = 0; i < 1000; i++) {
+          for (const priority of ['critical', 'normal'] as const) near.publish('still.x', i, { priority });
+        }
+        await until('all', () => count === 2000);
+        assert.equal((await near.request(far.agentId, 'there and')).text(), 'there and back');
+        assert.equal((await near.agents({ id: far.agentId }))[0].shard, 1);
+        await subscription.unsubscribe();
+        assert.deepEqual([near.connected, far.connected], [true, true]);
+        child.kill('SIGCONT');
+        const exited = once(child, 'exit');
+        await closeAgents();
+        child.kill('SIGTERM');
+        assert.deepEqual(await exited, [0, null]);
+      } finally {
+        // Also when it stands still; its shards end with it.
+        if (child.exitCode === null) child.kill('SIGKILL');
+      }
     });
   });
 
@@ -327,6 +404,29 @@ describe('the life of a node', () => {
       await until('the counters', async () => {
         return (await metric(node, 'flowbus_link_frames_total', 'direction="out"')) >= 60_000;
       });
+    });
+  });
+
+  describe('pinShards', () => {
+    const coresOfProcess = (pid: number | 'self') =>
+      /^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
+
+    async function coresOfShards(pinShards: boolean): Promise<(string | undefined)[]> {
+      const node = await start({ shards: 3, pinShards });
+      return node.processes().map(({ pid }) => coresOfProcess(pid!));
+    }
+
+    it('keeps each shard on one core, round the cores that the node may use', async function () {
+      if (process.platform !== 'linux') this.skip();
+      const cores = await coresOfShards(true);
+      for (const core of cores) assert.match(core!, /^\d+$/);
+      assert.equal(new Set(cores).size, Math.min(3, availableParallelism()));
+    });
+
+    it('is off by default', async function () {
+      if (process.platform !== 'linux') this.skip();
+      const all = coresOfProcess('self');
+      assert.deepEqual(await coresOfShards(false), [all, all, all]);
     });
   });
 

@@ -193,6 +193,16 @@ describe('messages', () => {
       const late = await json.ask({ op: 'request', to: silent.agentId, data: 1, timeout: 50 }, 4, 'error');
       assert.equal(late.code, 'TIMEOUT');
 
+      // Two at a time, the later answered first.
+      const later = await join(node.url, nameOn(0, 'later'));
+      const waiting: Message[] = [];
+      later.on('message', (message) => {
+        waiting.push(message);
+        if (waiting.length === 2) for (const one of waiting.reverse()) one.reply(one.json());
+      });
+      for (const ref of [5, 6]) json.send({ op: 'request', to: later.agentId, data: { ref }, ref });
+      for (const ref of [5, 6]) assert.deepEqual((await json.next('reply', ref)).data, { ref });
+
       const asking = sdk.request(jsonId, { question: 7 });
       const message = await json.next('message');
       assert.deepEqual(message.data, { question: 7 });
@@ -276,12 +286,14 @@ describe('messages', () => {
           data,
           encoding,
           headers: { h: '1' },
+          key: 'order-1',
           priority: 'low',
         });
         await until('both', () => got.length > 0 && json.all('message').length > before);
         const [message] = got.splice(0);
         assert.equal(message.encoding, kind);
         assert.deepEqual(message.headers, { h: '1' });
+        assert.equal(message.key, 'order-1');
         assert.equal(message.from, jsonId);
         const shown = json.all('message').at(-1);
         assert.deepEqual(shown?.data, data);
@@ -346,6 +358,11 @@ describe('messages', () => {
       await until('the end', () => forger.closed !== null);
       assert.deepEqual(forger.errors, ['FORGED_SENDER']);
       assert.equal(forger.closed, 1008);
+      // Nor from the bus, whose number is zero.
+      const usurper = await RawAgent.join(node.url, { agentId: 'usurper' });
+      usurper.socket.send(frame(0, 'flowbus', 'forged too'));
+      await until('the end', () => usurper.closed !== null);
+      assert.deepEqual(usurper.errors, ['FORGED_SENDER']);
       honest.socket.send(frame(honest.welcome?.sender ?? 0, 'honest', 'true'));
       await until('the true one', () => got.length === 2);
       assert.deepEqual(got, [`${forger.welcome?.agentId}: mine`, 'honest: true']);
@@ -388,6 +405,14 @@ describe('messages', () => {
         publisher.publish('ttl.x', `long ${i}`, { ttl: 60_000 });
         publisher.publish('ttl.x', `none ${i}`);
       }
+      const json = await JsonAgent.join(node.url, { agentId: 'json' });
+      await json.ask({ op: 'publish', topic: 'ttl.x', data: 'short by JSON', ttl: 50 }, 1, 'ack');
+      const { host, port } = node.address;
+      const post = await fetch(`http://${host}:${port}/v1/publish/ttl.x?ttl=50`, {
+        method: 'POST',
+        body: 'short by HTTP',
+      });
+      assert.equal(post.status, 202);
       const since = performance.now();
       await publisher.agents({ id: 'nobody' });
       await until('the time to live to be over', () => performance.now() - since > 100);
@@ -402,7 +427,7 @@ describe('messages', () => {
       );
       assert.equal(texts.length, 21);
       const expired = await metric(node, 'flowbus_dropped_total', 'root="ttl"', 'reason="expired"');
-      assert.equal(expired - before, 10);
+      assert.equal(expired - before, 12);
     });
 
     it('overtake less urgent ones, which still get their share', async () => {

@@ -3,7 +3,8 @@ import { makeConfig } from '../../../lib/config/index.js';
 import { createLogger } from '../../../lib/telemetry/log.js';
 import { startNode } from '../../../shards/primary.js';
 
-const config = makeConfig({ port: 0, logLevel: 'silent', shards: 2 });
+// Time to flush on a busy machine; how the time is kept has a test of its own.
+const config = makeConfig({ port: 0, logLevel: 'silent', shards: 2, drainTimeout: 60_000 });
 const node = await startNode(config, createLogger(config), { signals: true });
 console.log(JSON.stringify({ url: node.url, pids: node.processes().map(({ pid }) => pid) }));
 process.exit(await node.closed);

@@ -265,6 +265,7 @@ describe('cli program', () => {
       '  node    node-a',
       '  shards  2',
       '  links   shared-memory',
+      '  access  this machine only; others with --host 0.0.0.0 --auth-secret-file <path>',
       '',
       'Try in another terminal:',
       "  flowbus sub 'demo.**'",
@@ -273,6 +274,8 @@ describe('cli program', () => {
     ]);
     const partly = banner({ ...node, liveShards: 1 } as RunningNode, makeConfig(), undefined, output);
     assert.equal(partly[2], '  shards  1 of 2, see the log');
+    const open = makeConfig({ host: '0.0.0.0', allowUnauthenticated: true });
+    assert.doesNotMatch(banner(node, open, undefined, output).join('\n'), /this machine only/);
     const secured = makeConfig({ authSecret: 'x'.repeat(32) });
     const there = { ...node, url: 'ws://127.0.0.1:9' } as RunningNode;
     const filed = banner(there, secured, "/etc/my bus's/secret", output, 'npx flowbus');

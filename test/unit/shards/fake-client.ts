@@ -66,6 +66,8 @@ export class FakeClient {
   readonly topicIds = new Map<string, number>();
   welcome: Welcome | null = null;
   closeReason: string | null = null;
+  /** Nothing is read from it. */
+  paused = false;
   readonly #context: DoorContext;
   readonly #reader = new BatchReader();
 
@@ -78,8 +80,12 @@ export class FakeClient {
       terminate: () => {},
       once: () => {},
       ping: () => {},
-      pause: () => {},
-      resume: () => {},
+      pause: () => {
+        this.paused = true;
+      },
+      resume: () => {
+        this.paused = false;
+      },
       send: (text: string) => this.texts.push(text),
     } as unknown as WebSocket;
     const socket = {

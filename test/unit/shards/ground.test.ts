@@ -91,4 +91,19 @@ describe('the ground', () => {
     await assert.rejects(prepare('auto', sharedMemory), full);
     assert.deepEqual(readdirSync(tmp), []);
   });
+
+  it('is measured against what is free on this machine', async function () {
+    if (!existsSync('/dev/shm')) this.skip();
+    const { availableMemory } = process;
+    process.availableMemory = () => 1_000_000;
+    try {
+      await assert.rejects(prepareGround(makeConfig({ links: 'shared-memory', shards: 3 }), 'i1', log), {
+        code: 'SHARED_MEMORY_FULL',
+        message: /: \d+ bytes are needed, 1000000 are free\./,
+      });
+    } finally {
+      process.availableMemory = availableMemory;
+    }
+    assert.deepEqual(readdirSync(tmp), []);
+  });
 });

@@ -48,6 +48,14 @@ describe('Placement', () => {
     assert.deepEqual(placeAll(placement), before);
   });
 
+  it('moves few agents when there is one shard more', () => {
+    const [four, five] = [4, 5].map((slots) => placeAll(new Placement(slots, new Shards(slots))));
+    const moved = AGENTS.filter((_, i) => four[i] !== five[i]);
+    // A fifth is the least; agents that are dealt out by a remainder would move four times as often.
+    assert.ok(moved.length < AGENTS.length / 2, String(moved.length));
+    assert.ok(AGENTS.every((_, i) => four[i] === five[i] || five[i] === 4));
+  });
+
   it('gives every agent the same place in every process', () => {
     const once = placeAll(new Placement(3, new Shards(3)));
     assert.deepEqual(placeAll(new Placement(3, new Shards(3))), once);

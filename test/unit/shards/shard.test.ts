@@ -1,155 +1,8 @@
 import assert from 'node:assert/strict';
-import { type BrokerConfig, makeConfig } from '../../../lib/config/index.js';
-import type { LinkOut, LinkReader, Links, RecordKind } from '../../../lib/links.js';
-import { attachBlock, TELEMETRY_BYTES, type TelemetryBlock } from '../../../lib/telemetry/block.js';
 import { Reason } from '../../../lib/telemetry/ledger.js';
-import type { Hello } from '../../../lib/wire/control.js';
-import { Encoding } from '../../../lib/wire/frame.js';
-import { FrameWriter } from '../../../lib/wire/writer.js';
-import type { Session, Sink } from '../../../shards/session.js';
-import { Shard } from '../../../shards/shard.js';
-
-interface Item {
-  from: number;
-  urgent: boolean;
-  kind: RecordKind;
-  stamp: number;
-  bytes: Uint8Array;
-}
-
-/** Links of two workers that deliver when, and in the order of paths in which, the test says. */
-class Wires {
-  readonly readers: (LinkReader | null)[] = [null, null];
-  /** By receiver, and there by path: urgent, bulk. */
-  readonly queues: Item[][][] = [
-    [[], []],
-    [[], []],
-  ];
-  /** All rings are full. */
-  full = false;
-
-  linksOf(slot: number): Links {
-    const to = 1 - slot;
-    const out: LinkOut = {
-      write: (urgent, kind, stamp, src, start, end) => {
-        if (this.full) return false;
-        this.queues[to][urgent ? 0 : 1].push({
-          from: slot,
-          urgent,
-          kind,
-          stamp,
-          bytes: src.slice(start, end),
-        });
-        return true;
-      },
-      flush: () => {},
-    };
-    return {
-      kind: 'shared-memory',
-      to: () => out,
-      start: async (reader) => {
-        this.readers[slot] = reader;
-      },
-      drain: () => {},
-      close: async () => {},
-    };
-  }
-
-  /** Delivers what waits for `slot`, one path after the other, until nothing waits for anybody. */
-  run(paths: readonly [number, number]): void {
-    for (let rest = true; rest; ) {
-      rest = false;
-      for (const slot of [0, 1]) {
-        const reader = this.readers[slot];
-        if (reader === null) continue;
-        for (const path of paths) {
-          for (const { from, urgent, kind, stamp, bytes } of this.queues[slot][path].splice(0)) {
-            rest = true;
-            reader.onRecord(from, urgent, kind, stamp, bytes, 0, bytes.length);
-          }
-        }
-        reader.onBatchEnd();
-      }
-    }
-  }
-}
-
-const HELLO: Hello = {
-  agentId: 'a',
-  agentType: 'agent',
-  capabilities: [],
-  subscriptions: [],
-  priority: 2,
-  heartbeatInterval: 0,
-  metadata: '{}',
-  token: null,
-  resume: null,
-};
-
-/** Counts the messages that it is given. */
-class Counter implements Sink {
-  announces = false;
-  closed = false;
-  unsent = 0;
-  frames = 0;
-  missed = 0;
-
-  send(chunk: { frames: number }): void {
-    this.frames += chunk.frames;
-  }
-
-  credit(): void {}
-
-  gap(missed: number): void {
-    this.missed += missed;
-  }
-
-  pause(): void {}
-  resume(): void {}
-  probe(): void {}
-
-  close(): void {
-    this.closed = true;
-  }
-}
-
-function makeBlock(): TelemetryBlock {
-  return attachBlock(new SharedArrayBuffer(TELEMETRY_BYTES));
-}
-
-function makeShard(
-  wires: Wires,
-  slot: number,
-  incarnation: number,
-  settings: Partial<BrokerConfig> = {},
-  block = makeBlock(),
-): Shard {
-  const config = makeConfig({ shards: 2, ...settings });
-  return new Shard(
-    { slot, workers: 2, incarnation, node: 'n', config },
-    wires.linksOf(slot),
-    block,
-    () => {},
-  );
-}
-
-/** What the ledger of a shard has under one reason. */
-function drops(block: TelemetryBlock, reason: Reason): number {
-  return block.ledger.read().reduce((sum, { counts }) => sum + counts[reason], 0);
-}
-
-function publish(shard: Shard, from: Session, topic: string, lane: number, size = 1): void {
-  const frame = new FrameWriter(65_536).publish({
-    topic,
-    sender: from.sender.number,
-    from: from.sender.text,
-    lane,
-    encoding: Encoding.bytes,
-    payload: new Uint8Array(size),
-  });
-  shard.publishing.send(from.sender, null, topic, null, frame, 0, frame.length, 1, lane, 0);
-  shard.exchange.endTurn();
-}
+import { FrameType, OFFSET_LANE, OFFSET_TYPE } from '../../../lib/wire/frame.js';
+import type { Session } from '../../../shards/session.js';
+import { Counter, drops, HELLO, makeBlock, makeShard, publish, Wires } from './wires.js';
 
 describe('two shards', () => {
   // The two paths of a link have no mutual order.
@@ -193,6 +46,142 @@ describe('two shards', () => {
       }
     });
   }
+
+  it('send what is critical or high on the urgent path, and the rest behind it', async () => {
+    const wires = new Wires();
+    const shards = [makeShard(wires, 0, 1), makeShard(wires, 1, 1)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    shards[1].sessions.open({ ...HELLO, agentId: 'taker', subscriptions: ['x'] });
+    const { session } = shards[0].sessions.open({ ...HELLO, agentId: 'feeder' });
+    wires.run([0, 1]);
+    for (let lane = 0; lane < 5; lane++) publish(shards[0], session, 'x', lane);
+    const lanes = wires.queues[1].map((path) =>
+      path
+        .filter(({ bytes }) => bytes[OFFSET_TYPE] === FrameType.publish)
+        .map(({ bytes }) => bytes[OFFSET_LANE] & 7),
+    );
+    assert.deepEqual(lanes, [
+      [0, 1],
+      [2, 3, 4],
+    ]);
+  });
+
+  it('hold the time on their link against the time to live', async () => {
+    const wires = new Wires();
+    const block = makeBlock();
+    const shards = [makeShard(wires, 0, 1), makeShard(wires, 1, 1, {}, block)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    const taker = shards[1].sessions.open({ ...HELLO, agentId: 'taker', subscriptions: ['x'] }).session;
+    const sink = new Counter();
+    shards[1].sessions.attach(taker, sink);
+    const { session } = shards[0].sessions.open({ ...HELLO, agentId: 'feeder' });
+    wires.run([0, 1]);
+    publish(shards[0], session, 'x', 2, 1, 60_000);
+    publish(shards[0], session, 'x', 2, 1, 3_600_000);
+    // As if they had been under way for two minutes.
+    for (const item of wires.queues[1][1]) item.stamp = (item.stamp - 120_000) >>> 0;
+    wires.run([0, 1]);
+    shards[1].exchange.endTurn();
+    assert.equal(sink.frames, 1);
+    assert.equal(drops(block, Reason.expired), 1);
+  });
+});
+
+describe('the routes of a shard', () => {
+  it('are worked out once, and anew only where a subscription changes them', async () => {
+    const wires = new Wires();
+    const shard = makeShard(wires, 0, 1);
+    await shard.start([]);
+    const { exchange, interest } = shard;
+    const [first, second] = ['first', 'second'].map(
+      (agentId) => shard.sessions.open({ ...HELLO, agentId }).session,
+    );
+    const routes = () => ['a.x', 'b.x'].map((text) => exchange.routeOf(exchange.topic(text)!));
+    let before = routes();
+    const changed = () => {
+      const now = routes();
+      const which = now.map((route, index) => route !== before[index]);
+      before = now;
+      return which;
+    };
+    publish(shard, first, 'a.x', 2);
+    assert.deepEqual(changed(), [false, false]);
+    interest.subscribe(first, ['a.*']);
+    assert.deepEqual(changed(), [true, false]);
+    interest.subscribe(second, ['**.x']);
+    assert.deepEqual(changed(), [true, true]);
+    interest.unsubscribe(first, ['a.*']);
+    assert.deepEqual(changed(), [true, false]);
+    assert.deepEqual(before[0].sessions, [second]);
+    const peer = exchange.peers[1]!;
+    interest.heard(peer, ['b.**'], []);
+    assert.deepEqual(changed(), [false, true]);
+    assert.deepEqual(before[1].peers, [peer]);
+    interest.heard(peer, [], ['b.**']);
+    assert.deepEqual(changed(), [false, true]);
+  });
+
+  it('are kept for maxTopics topics', async () => {
+    const shard = makeShard(new Wires(), 0, 1, { maxTopics: 1024 });
+    await shard.start([]);
+    const { exchange } = shard;
+    for (let i = 0; i < 3000; i++) exchange.routeOf(exchange.topic(`a.${i}`)!);
+    assert.equal(exchange.topics.size, 1024);
+  });
+});
+
+describe('what a shard tells another', () => {
+  async function pair(): Promise<{ wires: Wires; shard: Shard; sessions: Session[] }> {
+    const wires = new Wires();
+    const shards = [makeShard(wires, 0, 1), makeShard(wires, 1, 1)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    const sessions = ['a', 'b'].map((agentId) => shards[0].sessions.open({ ...HELLO, agentId }).session);
+    shards[1].sessions.open({ ...HELLO, agentId: 'taker', subscriptions: ['to.taker'] });
+    wires.run([0, 1]);
+    return { wires, shard: shards[0], sessions };
+  }
+
+  it('is a pattern’s first subscriber and its last, not those between', async () => {
+    const { wires, shard, sessions } = await pair();
+    const [first, second] = sessions;
+    const told = (change: () => void) => {
+      change();
+      const count = wires.queues[1].flat().length;
+      wires.run([0, 1]);
+      return count;
+    };
+    const { interest } = shard;
+    assert.equal(
+      told(() => interest.subscribe(first, ['x'])),
+      1,
+    );
+    assert.equal(
+      told(() => interest.subscribe(second, ['x'])),
+      0,
+    );
+    assert.equal(
+      told(() => interest.unsubscribe(first, ['x'])),
+      0,
+    );
+    assert.equal(
+      told(() => interest.unsubscribe(second, ['x'])),
+      1,
+    );
+  });
+
+  it('goes by the urgent path for messages of the urgent lanes, and by the other for the rest', async () => {
+    const { wires, shard, sessions } = await pair();
+    const paths = [0, 1, 2, 3, 4].map((lane) => {
+      publish(shard, sessions[0], 'to.taker', lane);
+      const [urgent, bulk] = wires.queues[1].map((path) => path.splice(0).length > 0);
+      return [urgent, bulk];
+    });
+    const [urgent, bulk] = [
+      [true, false],
+      [false, true],
+    ];
+    assert.deepEqual(paths, [urgent, urgent, bulk, bulk, bulk]);
+  });
 });
 
 describe('a session that was stuck', () => {

@@ -24,6 +24,13 @@ describe('Schedule', () => {
     assert.equal(half.delay(), 500);
   });
 
+  it('waits differently long each time', () => {
+    const schedule = new Schedule(['a'], 1000, 1000);
+    const waits = Array.from({ length: 100 }, () => schedule.delay());
+    for (const wait of waits) assert.ok(wait >= 0 && wait < 1000);
+    assert.ok(new Set(waits).size > 90);
+  });
+
   it('begins short again only after a connection that stood for a while', () => {
     const schedule = new Schedule(['a'], 100, 1000, () => 1);
     schedule.delay();

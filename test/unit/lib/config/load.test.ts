@@ -239,6 +239,20 @@ describe('configuration', () => {
     }
   });
 
+  it('refuses what no setting can be, for each setting and from each source', () => {
+    for (const { name, flag, env, kind } of CONFIG_KEYS) {
+      const path = file(`${name}: {}\n`);
+      for (const [sources, spelled] of [
+        [{ flags: { [name]: '\0' } }, `${flag} `],
+        [{ env: { [env]: '\0' } }, `${env} `],
+        [{ file: path }, `${path}: ${name} `],
+      ] as const) {
+        const message = refused(sources);
+        assert.ok(message.startsWith(spelled) && message.endsWith(`: must be ${kind.allowed}`), message);
+      }
+    }
+  });
+
   it('accepts the ends of the ranges', () => {
     const config = makeConfig({
       port: 0,

@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statfsSync,
   truncateSync,
   utimesSync,
   writeFileSync,
@@ -207,9 +208,18 @@ describe('segment', () => {
     assert.equal(String(output), 'false true');
   });
 
-  it('knows what is free', () => {
-    const free = freeSharedMemory(dir);
-    assert.ok(Number.isSafeInteger(free) && free > 0);
+  it('knows what is free: on the file system, and of what this process may use', () => {
+    const { availableMemory } = process;
+    try {
+      process.availableMemory = () => 5000;
+      assert.equal(freeSharedMemory(dir), 5000);
+      process.availableMemory = () => Number.MAX_SAFE_INTEGER;
+      const free = freeSharedMemory(dir);
+      const { blocks, bsize } = statfsSync(dir);
+      assert.ok(free > 0 && free <= blocks * bsize, String(free));
+    } finally {
+      process.availableMemory = availableMemory;
+    }
   });
 });
 

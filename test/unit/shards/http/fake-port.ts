@@ -155,9 +155,9 @@ export class DoorServer {
     return this.#sockets.size;
   }
 
-  /** A bare connection, for requests that no HTTP client would make. */
-  connect(): Socket {
-    return connect(this.#number, '127.0.0.1');
+  /** A bare connection, for requests that no HTTP client would make. `allowHalfOpen`: as in Node. */
+  connect(allowHalfOpen = false): Socket {
+    return connect({ port: this.#number, host: '127.0.0.1', allowHalfOpen });
   }
 
   async close(): Promise<void> {

@@ -20,13 +20,32 @@ describe('HTTP server of a shard', () => {
 
   afterEach(() => server.close());
 
-  it('closes a connection that says nothing', async () => {
+  const late = /^HTTP\/1\.1 408 Request Timeout\r\n[\s\S]*\r\n\r\n\{"code":"UPGRADE_TIMEOUT",/;
+
+  it('refuses a connection that says nothing', async () => {
     const socket = server.connect();
-    assert.equal(await readAll(socket), '');
+    assert.match(await readAll(socket), late);
   });
 
-  it('closes a connection whose request drips in', async () => {
+  it('does nothing any more about a request that is whole just behind its time', async () => {
+    const socket = server.connect(true);
+    socket.on('error', () => {});
+    socket.write('POST /v1/publish/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n');
+    const [answer] = await once(socket, 'data');
+    assert.match(String(answer), late);
+    socket.write('\r\n');
+    while (server.connections > 0) await sleep(POLL);
+    assert.deepEqual(port.statuses, []);
+    assert.deepEqual(port.published, []);
+    socket.destroy();
+  });
+
+  it('refuses a connection whose request drips in', async () => {
     const socket = server.connect();
+    let text = '';
+    socket.on('data', (chunk) => {
+      text += chunk;
+    });
     socket.on('error', () => {});
     const begun = performance.now();
     socket.write('GET /healthz HTTP/1.1\r\n');
@@ -34,6 +53,7 @@ describe('HTTP server of a shard', () => {
     await once(socket, 'close');
     clearInterval(dripping);
     assert.ok(performance.now() - begun >= IDLE);
+    assert.match(text, late);
     assert.deepEqual(port.statuses, []);
   });
 
