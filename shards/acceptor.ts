@@ -75,8 +75,11 @@ export class Acceptor {
   readonly #options: AcceptorOptions;
   readonly #server: Server;
   readonly #refusals: Refusals;
-  /** Each with what takes it out of here. */
-  readonly #peeks: Map<Socket, () => void>;
+  readonly #peeks: Map<Socket, { readonly peek: RequestPeek; readonly timer: NodeJS.Timeout }>;
+  // Listeners of all sockets that are peeked at: `this` is the socket.
+  readonly #onData: (this: Socket, chunk: Buffer) => void;
+  readonly #onClose: (this: Socket) => void;
+  readonly #onLate: (socket: Socket) => void;
   readonly #waiting: Map<Arrival, NodeJS.Timeout>;
   readonly #refused: Map<ErrorCode, number>;
   #report: NodeJS.Timeout | undefined;
@@ -92,8 +95,20 @@ export class Acceptor {
     this.#refused = new Map();
     this.#open = false;
     this.#closed = false;
+    const acceptor = this;
+    this.#onData = function (chunk) {
+      acceptor.#read(this, chunk);
+    };
+    this.#onClose = function () {
+      acceptor.#forget(this);
+    };
+    this.#onLate = (socket) => {
+      this.#forget(socket);
+      this.#refuse(socket, 'UPGRADE_TIMEOUT', `no request line within ${options.upgradeTimeout} ms`);
+    };
+    // Whether writes may wait is the shard's to say: here nothing is written but one refusal.
     this.#server = createServer(
-      { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE },
+      { allowHalfOpen: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE },
       (socket) => this.#accept(socket),
     );
   }
@@ -143,8 +158,8 @@ export class Acceptor {
     clearTimeout(this.#report);
     // Not `server.close(callback)`: that waits for refused connections that linger. The port is free at once.
     if (this.#server.listening) this.#server.close();
-    for (const [socket, forget] of [...this.#peeks]) {
-      forget();
+    for (const socket of [...this.#peeks.keys()]) {
+      this.#forget(socket);
       this.#refuse(socket, 'SHUTTING_DOWN', 'the node is stopping');
     }
     for (const [{ socket }, timer] of this.#waiting) {
@@ -166,40 +181,33 @@ export class Acceptor {
       this.#refuse(socket, 'OVERLOADED', `the node has its ${maxConnections} connections (maxConnections)`);
       return;
     }
-    const peek = new RequestPeek();
-    const forget = () => {
-      clearTimeout(timer);
-      this.#peeks.delete(socket);
-      socket.off('data', onData);
-      socket.off('end', onEnd);
-      socket.off('close', forget);
-    };
-    const onData = (chunk: Buffer) => {
-      const progress = peek.push(chunk);
-      if (progress === 'more') return;
-      // In this very turn: whatever comes later must stay in the kernel for the shard.
-      handleOf(socket)?.readStop?.();
-      socket.pause();
-      forget();
-      if (progress === 'line') {
-        this.#place({ socket, head: peek.head, agentId: agentIdOf(peek.requestLine) });
-      } else {
-        this.#refuse(
-          socket,
-          'UPGRADE_TOO_LARGE',
-          `the request line is longer than ${MAX_REQUEST_LINE} bytes`,
-        );
-      }
-    };
-    const onEnd = () => socket.destroy();
-    const timer = setTimeout(() => {
-      forget();
-      this.#refuse(socket, 'UPGRADE_TIMEOUT', `no request line within ${upgradeTimeout} ms`);
-    }, upgradeTimeout);
-    this.#peeks.set(socket, forget);
-    socket.on('close', forget);
-    socket.on('end', onEnd);
-    socket.on('data', onData);
+    const timer = setTimeout(this.#onLate, upgradeTimeout, socket);
+    this.#peeks.set(socket, { peek: new RequestPeek(), timer });
+    socket.on('close', this.#onClose);
+    socket.on('end', destroy);
+    socket.on('data', this.#onData);
+  }
+
+  #read(socket: Socket, chunk: Buffer): void {
+    const peek = this.#peeks.get(socket)?.peek;
+    if (peek === undefined) return;
+    const progress = peek.push(chunk);
+    if (progress === 'more') return;
+    // In this very turn: whatever comes later must stay in the kernel for the shard.
+    handleOf(socket)?.readStop?.();
+    socket.pause();
+    this.#forget(socket);
+    if (progress === 'line') this.#place({ socket, head: peek.head, agentId: agentIdOf(peek.requestLine) });
+    else
+      this.#refuse(socket, 'UPGRADE_TOO_LARGE', `the request line is longer than ${MAX_REQUEST_LINE} bytes`);
+  }
+
+  #forget(socket: Socket): void {
+    clearTimeout(this.#peeks.get(socket)?.timer);
+    this.#peeks.delete(socket);
+    socket.off('data', this.#onData);
+    socket.off('end', destroy);
+    socket.off('close', this.#onClose);
   }
 
   #place(arrival: Arrival): void {
@@ -241,6 +249,10 @@ export class Acceptor {
     this.#refused.clear();
     this.#options.log.warn({ refused }, 'connections were refused');
   }
+}
+
+function destroy(this: Socket): void {
+  this.destroy();
 }
 
 /** A client may go away at any time; 'close' follows, and that is what counts. */

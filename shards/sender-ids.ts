@@ -17,19 +17,25 @@ export class SenderId {
   /** Dense in this worker: the bit in the bitmaps of who knows it. Another one with each new meaning. */
   index: number;
   text: string;
-  announcement: Uint8Array;
+  #announcement: Uint8Array | null;
 
   constructor(number: number, text: string, index: number) {
     this.number = number;
     this.text = text;
     this.index = index;
-    this.announcement = senderAnnouncement(number, text);
+    this.#announcement = null;
+  }
+
+  /** Made when it is first needed: most agents are never announced to anybody. */
+  get announcement(): Uint8Array {
+    this.#announcement ??= senderAnnouncement(this.number, this.text);
+    return this.#announcement;
   }
 
   rename(text: string, index: number): void {
     this.text = text;
     this.index = index;
-    this.announcement = senderAnnouncement(this.number, text);
+    this.#announcement = null;
   }
 }
 

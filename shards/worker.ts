@@ -84,12 +84,14 @@ class Worker {
       (request, socket, head) => this.#webSocket.upgrade(request, socket, head),
       { first: config.upgradeTimeout },
     );
+    // One for all: what stays with each connection adds up.
+    const closed = (): void => {
+      this.#connections--;
+    };
     this.#http.on('connection', (socket: Socket) => {
       limitSendQueue(socket);
       this.#connections++;
-      socket.once('close', () => {
-        this.#connections--;
-      });
+      socket.on('close', closed);
     });
     startProcessGauges(ground.block);
     this.#channel = joinPrimary({

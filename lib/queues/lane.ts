@@ -1,6 +1,6 @@
 /** A lane: a first-in first-out queue of whole frames, kept in chunks. Its owner keeps the bound. */
 import { Flag, FrameType, OFFSET_FLAGS, OFFSET_TOTAL, OFFSET_TYPE, readU32 } from '../wire/frame.js';
-import type { Chunk, ChunkPool } from './chunks.js';
+import { type Chunk, ChunkPool } from './chunks.js';
 
 export class Lane {
   head: Chunk | null;
@@ -9,6 +9,8 @@ export class Lane {
   frames: number;
   /** Frames that expire are (or were, since the lane was last empty) inside. */
   expiring: boolean;
+  /** Bytes that it may still send in this round. */
+  deficit: number;
   readonly #pool: ChunkPool;
 
   constructor(pool: ChunkPool) {
@@ -17,6 +19,7 @@ export class Lane {
     this.bytes = 0;
     this.frames = 0;
     this.expiring = false;
+    this.deficit = 0;
     this.#pool = pool;
   }
 
@@ -112,6 +115,9 @@ export class Lane {
     this.expiring = false;
   }
 }
+
+/** Stands for every lane in which nothing has waited yet: most connections never use most of theirs. Nothing is put into it. */
+export const UNUSED_LANE = new Lane(new ChunkPool(0));
 
 function countsAsMessage(type: number): boolean {
   return type === FrameType.publish || type === FrameType.deliver;

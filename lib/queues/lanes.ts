@@ -6,7 +6,7 @@
 import { LANE_COUNT, OFFSET_TOTAL, readU32 } from '../wire/frame.js';
 import { readTimeToLive } from '../wire/ttl.js';
 import type { Chunk, ChunkPool } from './chunks.js';
-import { Lane } from './lane.js';
+import { Lane, UNUSED_LANE } from './lane.js';
 
 /**
  * Bytes that each lane may send per round. A round is 31 KiB, so every 64 KiB that leave a backlogged connection
@@ -14,28 +14,28 @@ import { Lane } from './lane.js';
  */
 const QUANTUM = [16 * 1024, 8 * 1024, 4 * 1024, 2 * 1024, 1024];
 
+const NO_LANES: readonly Lane[] = Array.from({ length: LANE_COUNT }, () => UNUSED_LANE);
+
 export interface LanesOwner {
   /** One frame that had waited past its time to live was dropped. */
   onExpired(bytes: Uint8Array, start: number, end: number, lane: number): void;
 }
 
 export class Lanes {
-  readonly control: Lane;
-  readonly lanes: Lane[];
+  control: Lane;
+  lanes: readonly Lane[];
   /** Bytes and messages in the five lanes; the control lane is not counted. */
   bytes: number;
   frames: number;
-  readonly #deficit: Int32Array;
   #turn: number;
   readonly #pool: ChunkPool;
   readonly #owner: LanesOwner;
 
   constructor(pool: ChunkPool, owner: LanesOwner) {
-    this.control = new Lane(pool);
-    this.lanes = [new Lane(pool), new Lane(pool), new Lane(pool), new Lane(pool), new Lane(pool)];
+    this.control = UNUSED_LANE;
+    this.lanes = NO_LANES;
     this.bytes = 0;
     this.frames = 0;
-    this.#deficit = new Int32Array(LANE_COUNT);
     this.#turn = 0;
     this.#pool = pool;
     this.#owner = owner;
@@ -54,12 +54,15 @@ export class Lanes {
     expires: boolean,
     stamp: number,
   ) {
-    this.lanes[lane].append(src, start, end, frames, expires, stamp);
+    let queue = this.lanes[lane];
+    if (queue === UNUSED_LANE) queue = this.#begin(lane);
+    queue.append(src, start, end, frames, expires, stamp);
     this.bytes += end - start;
     this.frames += frames;
   }
 
   appendControl(src: Uint8Array): void {
+    if (this.control === UNUSED_LANE) this.control = new Lane(this.#pool);
     this.control.append(src, 0, src.length, 0, false, 0);
   }
 
@@ -99,6 +102,12 @@ export class Lanes {
     this.frames = 0;
   }
 
+  #begin(lane: number): Lane {
+    const begun = new Lane(this.#pool);
+    this.lanes = this.lanes.with(lane, begun);
+    return begun;
+  }
+
   /** The lane that holds everything that waits, or null when several do, or none. */
   #onlyLane(): Lane | null {
     for (const lane of this.lanes) if (lane.bytes !== 0) return lane.bytes === this.bytes ? lane : null;
@@ -122,23 +131,23 @@ export class Lanes {
     while (this.bytes !== 0) {
       const turn = this.#turn;
       const lane = this.lanes[turn];
-      if (lane.bytes !== 0) this.#deficit[turn] += QUANTUM[turn];
+      if (lane.bytes !== 0) lane.deficit += QUANTUM[turn];
       while (lane.bytes !== 0) {
         const size = lane.peekSize();
         if (lane.expiring && this.#expire(lane, turn, size, now)) continue;
-        if (size > this.#deficit[turn]) break;
+        if (size > lane.deficit) break;
         if (size > budget - out.size || size > out.room) {
           // Its quantum was granted already: take it back, the lane's turn begins anew at the next call.
-          this.#deficit[turn] -= QUANTUM[turn];
+          lane.deficit -= QUANTUM[turn];
           return;
         }
-        this.#deficit[turn] -= size;
+        lane.deficit -= size;
         this.bytes -= size;
         const before = lane.frames;
         move(lane, out);
         this.frames -= before - lane.frames;
       }
-      if (lane.bytes === 0) this.#deficit[turn] = 0;
+      if (lane.bytes === 0) lane.deficit = 0;
       this.#turn = turn === LANE_COUNT - 1 ? 0 : turn + 1;
     }
   }

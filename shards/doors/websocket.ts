@@ -5,7 +5,7 @@
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type RawData, WebSocket, WebSocketServer } from 'ws';
+import { WebSocket, WebSocketServer } from 'ws';
 import { type ErrorCode, errorEntry } from '../../lib/errors.js';
 import { BinaryConnection } from './binary.js';
 import { closeWith, TOO_BIG_MESSAGE } from './closing.js';
@@ -67,9 +67,32 @@ class Greeting implements Connection {
 
 const kConnection = Symbol('connection');
 
-/** `ws` closes a connection by itself when a message is too large, and would not say why. */
+/**
+ * What `ws` has to say goes straight to the connection: five listeners on each would stay as long as it does. And `ws` closes a
+ * connection by itself when a message is too large, and would not say why.
+ */
 class GreetedSocket extends WebSocket {
   declare [kConnection]: Connection;
+
+  override emit(event: string | symbol, first?: unknown, second?: unknown): boolean {
+    switch (event) {
+      case 'message':
+        // What still comes behind a fatal error, or a hello that comes just too late, is not answered: the close is on its way.
+        if (this.readyState === WebSocket.OPEN) this[kConnection].receive(first as Buffer, second as boolean);
+        return true;
+      case 'ping':
+      case 'pong':
+        this[kConnection].alive();
+        return true;
+      case 'error':
+        // `ws` closes the connection itself, with the code that RFC 6455 has for what was wrong; `close` follows.
+        return true;
+      case 'close':
+        this[kConnection].closed(first as number);
+        break;
+    }
+    return super.emit(event, first, second);
+  }
 
   override close(code?: number, reason?: string | Buffer): void {
     if (code === TOO_BIG_MESSAGE && reason === undefined && this.readyState === WebSocket.OPEN)
@@ -127,11 +150,6 @@ export class WebSocketDoor {
     const greeting = new Greeting(this.#context, ws, socket, (over) => this.#greetings.delete(over));
     this.#greetings.add(greeting);
     ws[kConnection] = greeting;
-    ws.on('message', onMessage);
-    ws.on('pong', onPong);
-    ws.on('ping', onPong);
-    ws.on('error', onError);
-    ws.on('close', onClose);
   }
 }
 
@@ -141,21 +159,4 @@ function refuse(socket: Duplex, code: ErrorCode): void {
   const body = `${JSON.stringify({ code, message: `${summary} ${remedy}` })}\n`;
   const head = `HTTP/1.1 ${httpStatus} ${STATUS_CODES[httpStatus!]}\r\nContent-Type: application/json\r\n`;
   socket.end(`${head}Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`);
-}
-
-/** What still comes behind a fatal error, or a hello that comes just too late, is not answered: the close is on its way. */
-function onMessage(this: WebSocket, data: RawData, binary: boolean): void {
-  if (this.readyState !== WebSocket.OPEN) return;
-  (this as GreetedSocket)[kConnection].receive(data as Buffer, binary);
-}
-
-function onPong(this: WebSocket): void {
-  (this as GreetedSocket)[kConnection].alive();
-}
-
-/** `ws` closes the connection itself, with the code that RFC 6455 has for what was wrong; `close` follows. */
-function onError(this: WebSocket): void {}
-
-function onClose(this: WebSocket, code: number): void {
-  (this as GreetedSocket)[kConnection].closed(code);
 }

@@ -40,7 +40,6 @@ interface Connection {
   idleSince: number;
   /** How long it may be idle now (ms). */
   limit: number;
-  readonly onClose: () => void;
 }
 
 /** As many connections as the primary hands over; each leaves when it closes or becomes a WebSocket. */
@@ -48,32 +47,30 @@ class IdleWatch {
   readonly #connections = new Map<Duplex, Connection>();
   readonly #first: number;
   readonly #idle: number;
+  /** One for all: `this` is the socket. */
+  readonly #onClose: (this: Duplex) => void;
   #timer: NodeJS.Timeout | null = null;
 
   constructor(first: number, idle: number) {
     this.#first = first;
     this.#idle = idle;
+    const watch = this;
+    this.#onClose = function () {
+      watch.remove(this);
+    };
   }
 
   add(socket: Socket): void {
-    const onClose = (): void => this.remove(socket);
-    this.#connections.set(socket, {
-      requests: 0,
-      first: true,
-      idleSince: performance.now(),
-      limit: this.#first,
-      onClose,
-    });
-    socket.once('close', onClose);
+    const idleSince = performance.now();
+    this.#connections.set(socket, { requests: 0, first: true, idleSince, limit: this.#first });
+    socket.on('close', this.#onClose);
     this.#timer ??= setInterval(() => this.#sweep(), Math.min(this.#first, this.#idle) / 4).unref();
   }
 
   remove(socket: Duplex): void {
-    const connection = this.#connections.get(socket);
-    if (connection === undefined) return;
+    if (!this.#connections.delete(socket)) return;
     // A WebSocket may live long; it shall not keep what its upgrade needed.
-    socket.off('close', connection.onClose);
-    this.#connections.delete(socket);
+    socket.off('close', this.#onClose);
     if (this.#connections.size > 0 || this.#timer === null) return;
     clearInterval(this.#timer);
     this.#timer = null;
@@ -137,7 +134,6 @@ export function createHttpServer(
 ): Server {
   const watch = new IdleWatch(first, idle);
   const server = createServer({ maxHeaderSize: MAX_HEADER, keepAliveTimeout: KEEP_ALIVE });
-  server.timeout = SILENCE;
   server.on('connection', (socket) => watch.add(socket));
   server.on('request', (req, res) => {
     const { socket } = req;
@@ -147,6 +143,9 @@ export function createHttpServer(
       return;
     }
     watch.begin(socket);
+    // Not `server.timeout`: connections that become WebSockets would have a timer each before their first byte, and keep it.
+    // Until the first request is complete, `first` is the bound.
+    socket.setTimeout(SILENCE);
     res.once('close', () => watch.end(socket));
     listener(req, res);
   });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { senderAnnouncement } from '../../../lib/wire/announcement.js';
 import { SENDERS_PER_WORKER, SenderIds, workerOfSender } from '../../../shards/sender-ids.js';
 
 describe('SenderIds', () => {
@@ -21,6 +22,16 @@ describe('SenderIds', () => {
     const third = ids.allot('third', 11_000)!;
     assert.deepEqual([third.number, third.text], [first.number, 'third']);
     assert.notEqual(third.index, index);
+  });
+
+  it('announces a number under the name that it has now', () => {
+    const ids = new SenderIds(0, 1, () => {});
+    const entry = ids.allot('first', 0)!;
+    assert.deepEqual(entry.announcement, senderAnnouncement(entry.number, 'first'));
+    assert.equal(entry.announcement, entry.announcement);
+    ids.giveBack(entry, 0);
+    assert.equal(ids.allot('second', 10_000), entry);
+    assert.deepEqual(entry.announcement, senderAnnouncement(entry.number, 'second'));
   });
 
   it('lets numbers rest as long while the clock begins anew at 2^32 ms', () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { type Chunk, ChunkPool } from '../../../../lib/queues/chunks.js';
+import { UNUSED_LANE } from '../../../../lib/queues/lane.js';
 import { Lanes } from '../../../../lib/queues/lanes.js';
 import { BatchReader, Step } from '../../../../lib/wire/batch.js';
 import { Encoding, FrameType } from '../../../../lib/wire/frame.js';
@@ -206,5 +207,20 @@ describe('Lanes', () => {
       setup.drain().map((frame) => frame.number),
       [3],
     );
+  });
+
+  it('shares nothing with the lanes of another connection, whatever they were used for', () => {
+    const one = new Setup();
+    const other = new Setup();
+    for (const lane of [0, 2, 4]) one.add(lane, message(lane, lane));
+    one.lanes.appendControl(controlFrame(FrameType.pong, 1, Encoding.bytes));
+    assert.equal(other.lanes.empty, true);
+    assert.deepEqual(other.drain(), []);
+    other.add(2, message(2, 7));
+    other.lanes.clear();
+    assert.equal(one.drain().length, 4);
+    assert.equal(new Setup().lanes.empty, true);
+    assert.equal(UNUSED_LANE.head, null);
+    assert.equal(UNUSED_LANE.bytes, 0);
   });
 });

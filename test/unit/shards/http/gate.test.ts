@@ -33,6 +33,18 @@ describe('Gate', () => {
     for (const host of FOREIGN) assert.equal(problem(host), 'FORBIDDEN_HOST', host);
   });
 
+  it('looks at each request, whatever it let in before', () => {
+    const gate = new Gate({ host: '127.0.0.1', allowedOrigins: [], secured: false });
+    for (let i = 0; i < 2; i++) {
+      assert.equal(gate.problem({ host: 'localhost:8081' }), null);
+      for (const host of FOREIGN) assert.equal(gate.problem({ host }), 'FORBIDDEN_HOST', host);
+    }
+    assert.equal(
+      gate.problem({ host: 'localhost:8081', origin: 'https://evil.example' }),
+      'FORBIDDEN_ORIGIN',
+    );
+  });
+
   it('answers to the host that the broker listens on', () => {
     assert.equal(problem('box.lan:8081', { host: 'Box.lan' }), null);
     assert.equal(problem('[fd00::7]:8081', { host: 'fd00:0::7' }), null);

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import type { Server } from 'node:http';
+import { type AddressInfo, connect, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { createHttpServer } from '../../../../shards/http/server.js';
 import { DoorServer, FakePort, readAll } from './fake-port.js';
 
 const IDLE = 200;
@@ -107,5 +110,52 @@ describe('HTTP server of a shard', () => {
     const socket = server.connect();
     socket.write(`GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: ${'a'.repeat(9000)}\r\n\r\n`);
     assert.match(await readAll(socket), /^HTTP\/1\.1 431 /);
+  });
+});
+
+describe('what the HTTP server keeps with a connection', () => {
+  let server: Server;
+  let port: number;
+
+  async function accepted(request: string): Promise<{ client: Socket; socket: Socket }> {
+    const connection = once(server, 'connection');
+    const client = connect(port, '127.0.0.1');
+    client.on('error', () => {});
+    client.write(request);
+    return { client, socket: (await connection)[0] as Socket };
+  }
+
+  beforeEach(async () => {
+    server = createHttpServer(
+      () => {},
+      (_request, socket) => socket.write('upgraded'),
+    );
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    ({ port } = server.address() as AddressInfo);
+  });
+
+  afterEach(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+
+  it('is a bound on silence while a request is open', async () => {
+    const { client, socket } = await accepted('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await once(server, 'request');
+    assert.equal(socket.timeout, 30_000);
+    client.destroy();
+  });
+
+  it('is nothing once it is a WebSocket', async () => {
+    const before = new Socket().listenerCount('close');
+    const { client, socket } = await accepted(
+      'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+    );
+    await once(client, 'data');
+    assert.equal(socket.timeout ?? 0, 0);
+    assert.equal(socket.listenerCount('close'), before);
+    client.destroy();
+    socket.destroy();
   });
 });
