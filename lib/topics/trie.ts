@@ -13,13 +13,13 @@ import { isReserved, isWildcard } from './topic.js';
 /** From this many values on, a map of places replaces the search: the crowd on one pattern may leave at once. */
 const SEARCHED_VALUES = 16;
 
-/** The values of one pattern: a set that is walked as a plain array, without an iterator. */
-class Values<T> {
+/** Several values of one pattern: a set that is walked as a plain array, without an iterator. */
+class Crowd<T> {
   readonly items: T[];
   private places: Map<T, number> | null = null;
 
-  constructor(first: T) {
-    this.items = [first];
+  constructor(first: T, second: T) {
+    this.items = [first, second];
   }
 
   private placeOf(value: T): number {
@@ -48,6 +48,36 @@ class Values<T> {
     }
     return true;
   }
+}
+
+/** The values of one pattern. Nearly always there is one, which stands for itself: each object less is a cache line less to wait for. */
+type Values<T> = T | Crowd<T>;
+
+/** Null: the value was there already. */
+function withValue<T>(values: Values<T>, value: T): Values<T> | null {
+  if (values instanceof Crowd) return values.add(value) ? values : null;
+  return values === value ? null : new Crowd(values, value);
+}
+
+/** What is left, null for nothing; undefined: the value was not there. */
+function withoutValue<T>(values: Values<T>, value: T): Values<T> | null | undefined {
+  if (!(values instanceof Crowd)) return values === value ? null : undefined;
+  if (!values.remove(value)) return undefined;
+  return values.items.length === 1 ? values.items[0] : values;
+}
+
+function countOf<T>(values: Values<T> | null): number {
+  if (values === null) return 0;
+  return values instanceof Crowd ? values.items.length : 1;
+}
+
+function append<T>(values: Values<T>, into: T[]): void {
+  if (!(values instanceof Crowd)) {
+    into.push(values);
+    return;
+  }
+  const { items } = values;
+  for (let i = 0; i < items.length; i++) into.push(items[i]);
 }
 
 class PatternNode<T> {
@@ -101,10 +131,10 @@ class PatternNode<T> {
 }
 
 /**
- * A set of (pattern, value) pairs, values told apart by identity (as `Map` keys are). All patterns and topics
+ * A set of (pattern, value) pairs, values told apart by identity and never null. All patterns and topics
  * given to it must be valid (`patternProblem`, `topicProblem`).
  */
-export class PatternTrie<T> {
+export class PatternTrie<T extends NonNullable<unknown>> {
   private readonly exact = new Map<string, Values<T>>();
   private root = new PatternNode<T>();
   private wildcards = 0;
@@ -130,13 +160,15 @@ export class PatternTrie<T> {
     if (isWildcard(pattern)) {
       let node = this.root;
       for (const level of pattern.split('.')) node = node.grow(level);
-      if (node.values === null) node.values = new Values(value);
-      else if (!node.values.add(value)) return false;
+      const values = node.values === null ? value : withValue(node.values, value);
+      if (values === null) return false;
+      node.values = values;
       this.wildcards++;
     } else {
-      const values = this.exact.get(pattern);
-      if (values === undefined) this.exact.set(pattern, new Values(value));
-      else if (!values.add(value)) return false;
+      const before = this.exact.get(pattern);
+      const values = before === undefined ? value : withValue(before, value);
+      if (values === null) return false;
+      if (values !== before) this.exact.set(pattern, values);
     }
     this.pairs++;
     return true;
@@ -153,14 +185,17 @@ export class PatternTrie<T> {
         path.push(node);
       }
       const last = path[levels.length];
-      if (last.values === null || !last.values.remove(value)) return false;
-      if (last.values.items.length === 0) last.values = null;
+      const left = last.values === null ? undefined : withoutValue(last.values, value);
+      if (left === undefined) return false;
+      last.values = left;
       for (let i = levels.length; i > 0 && path[i].isEmpty(); i--) path[i - 1].cut(levels[i - 1]);
       this.wildcards--;
     } else {
       const values = this.exact.get(pattern);
-      if (values === undefined || !values.remove(value)) return false;
-      if (values.items.length === 0) this.exact.delete(pattern);
+      const left = values === undefined ? undefined : withoutValue(values, value);
+      if (left === undefined) return false;
+      if (left === null) this.exact.delete(pattern);
+      else if (left !== values) this.exact.set(pattern, left);
     }
     this.pairs--;
     return true;
@@ -168,13 +203,13 @@ export class PatternTrie<T> {
 
   /** How many values stand under exactly this pattern: 0 → 1 is the moment to announce interest, 1 → 0 to withdraw it. */
   count(pattern: string): number {
-    if (!isWildcard(pattern)) return this.exact.get(pattern)?.items.length ?? 0;
+    if (!isWildcard(pattern)) return countOf(this.exact.get(pattern) ?? null);
     let node: PatternNode<T> | null = this.root;
     for (const level of pattern.split('.')) {
       node = node.child(level);
       if (node === null) return 0;
     }
-    return node.values === null ? 0 : node.values.items.length;
+    return countOf(node.values);
   }
 
   /**
@@ -184,7 +219,7 @@ export class PatternTrie<T> {
   collect(topic: string, into: T[]): void {
     this.walked = 0;
     const exact = this.exact.get(topic);
-    if (exact !== undefined) append(exact.items, into);
+    if (exact !== undefined) append(exact, into);
     if (this.wildcards === 0) return;
     const levels = topic.split('.');
     if (levels.length > MAX_TOPIC_LEVELS) return;
@@ -203,7 +238,7 @@ export class PatternTrie<T> {
   private walk(node: PatternNode<T>, consumed: number): void {
     this.walked++;
     if (consumed === this.levels.length) {
-      if (node.values !== null) append(node.values.items, this.into);
+      if (node.values !== null) append(node.values, this.into);
     } else {
       const child = node.children?.get(this.levels[consumed]);
       if (child !== undefined) this.walk(child, consumed + 1);
@@ -220,8 +255,4 @@ export class PatternTrie<T> {
       this.walk(deep, i);
     }
   }
-}
-
-function append<T>(items: T[], into: T[]): void {
-  for (let i = 0; i < items.length; i++) into.push(items[i]);
 }
