@@ -1,5 +1,5 @@
 /** Outgoing batches: the memory that frames are written into, and that a transport sends. */
-import { DEFAULT_MAX_PAYLOAD, OFFSET_TOTAL, readU32 } from '../wire/frame.js';
+import { DEFAULT_MAX_PAYLOAD, OFFSET_TOTAL, readU32, viewOf } from '../wire/frame.js';
 
 /** Spare batches kept for all agents of the process together: 2 MiB at the most. */
 const MAX_SPARE = 32;
@@ -8,6 +8,7 @@ const spare: OutgoingBatch[] = [];
 
 export class OutgoingBatch {
   readonly bytes: Uint8Array;
+  readonly view: DataView;
   /** Frames fill `bytes[0, used)`; those before `sent` have been given to the transport. */
   used: number;
   sent: number;
@@ -16,6 +17,7 @@ export class OutgoingBatch {
 
   constructor(capacity: number) {
     this.bytes = new Uint8Array(capacity);
+    this.view = viewOf(this.bytes);
     this.used = 0;
     this.sent = 0;
     this.recycle = () => {

@@ -23,7 +23,6 @@ import {
   HEADER_SIZE,
   OFFSET_CHECKSUM,
   writeHeader,
-  writeU32,
 } from '../wire/frame.js';
 import { type OutgoingBatch, takeBatch } from './batch.js';
 import { Clock } from './clock.js';
@@ -206,7 +205,7 @@ export class Outbox {
     if (extensions !== null && extensionSize > 0) at = writeExtensions(b, at, extensions);
     this.body.write(b, at);
     writeHeader(
-      b,
+      batch.view,
       o,
       FrameType.publish,
       frameFlags,
@@ -221,7 +220,7 @@ export class Outbox {
       this.sender,
     );
     // Sealed with all others of its batch, as it leaves.
-    writeU32(b, o + OFFSET_CHECKSUM, topic.seed);
+    batch.view.setUint32(o + OFFSET_CHECKSUM, topic.seed, true);
     batch.used = o + total;
     this.published++;
     this.queued += total;

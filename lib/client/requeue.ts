@@ -7,7 +7,7 @@
 import { decodeTopic } from '../topics/topic.js';
 import { BatchReader, Step } from '../wire/batch.js';
 import { Extension, Extensions } from '../wire/extensions.js';
-import { Flag, HEADER_SIZE, OFFSET_CHECKSUM, writeHeader, writeU32 } from '../wire/frame.js';
+import { Flag, HEADER_SIZE, OFFSET_CHECKSUM, writeHeader } from '../wire/frame.js';
 import { type OutgoingBatch, takeBatch } from './batch.js';
 import type { OutgoingTopic } from './outgoing-topics.js';
 
@@ -114,7 +114,7 @@ function writeFrame(
   const to = target.bytes;
   const o = target.used;
   writeHeader(
-    to,
+    target.view,
     o,
     reader.type,
     reader.flags,
@@ -144,6 +144,6 @@ function writeFrame(
     rest = extensions.endOf(Extension.replyTo);
   }
   to.set(from.subarray(rest, reader.end), at);
-  writeU32(to, o + OFFSET_CHECKSUM, topic.seed);
+  target.view.setUint32(o + OFFSET_CHECKSUM, topic.seed, true);
   target.used = o + size;
 }

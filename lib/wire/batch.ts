@@ -9,21 +9,17 @@ import {
   LANE_COUNT,
   LAST_FRAME_TYPE,
   MAGIC,
-  OFFSET_FLAGS,
-  OFFSET_LANE,
   OFFSET_PAYLOAD_SIZE,
-  OFFSET_SENDER,
   OFFSET_SEQUENCE,
   OFFSET_TIMESTAMP,
   OFFSET_TOPIC_ID,
   OFFSET_TOPIC_LENGTH,
   OFFSET_TOTAL,
-  OFFSET_TYPE,
   OFFSET_VERSION,
-  readU24,
   readU32,
   readU64,
   VERSION,
+  viewOf,
 } from './frame.js';
 
 export const Step = {
@@ -63,6 +59,7 @@ export class BatchReader {
   topicLength: number;
   sender: number;
   error: BatchError | null;
+  #view: DataView;
   #limit: number;
   #largest: number;
 
@@ -79,13 +76,18 @@ export class BatchReader {
     this.topicLength = 0;
     this.sender = 0;
     this.error = null;
+    this.#view = viewOf(this.bytes);
     this.#limit = 0;
     this.#largest = 0;
   }
 
   /** Begins with the batch `bytes[start, end)`. `largest`: the most bytes that one frame may have. */
   open(bytes: Uint8Array, start: number, end: number, largest: number): void {
-    this.bytes = bytes;
+    // A ring's memory comes again and again, and a view costs as much as reading two frames.
+    if (bytes !== this.bytes) {
+      this.bytes = bytes;
+      this.#view = viewOf(bytes);
+    }
     this.start = start;
     this.end = start;
     this.error = null;
@@ -94,39 +96,43 @@ export class BatchReader {
   }
 
   next(): Step {
-    const b = this.bytes;
+    const view = this.#view;
     const at = this.end;
     const left = this.#limit - at;
     if (left === 0) return Step.end;
     if (left < HEADER_SIZE) return this.#broken('TRUNCATED');
-    if (readU32(b, at) !== MAGIC) return this.#broken('BAD_MAGIC');
-    if (b[at + OFFSET_VERSION] !== VERSION) return this.#broken('BAD_VERSION');
-    const total = readU32(b, at + OFFSET_TOTAL);
-    const payloadSize = readU32(b, at + OFFSET_PAYLOAD_SIZE);
-    const topicLength = b[at + OFFSET_TOPIC_LENGTH];
+    if (view.getUint32(at, true) !== MAGIC) return this.#broken('BAD_MAGIC');
+    const kinds = view.getUint32(at + OFFSET_VERSION, true);
+    if ((kinds & 0xff) !== VERSION) return this.#broken('BAD_VERSION');
+    const total = view.getUint32(at + OFFSET_TOTAL, true);
+    const payloadSize = view.getUint32(at + OFFSET_PAYLOAD_SIZE, true);
+    const origin = view.getUint32(at + OFFSET_TOPIC_LENGTH, true);
+    const topicLength = origin & 0xff;
     // Both sizes are below 2^32, so their sum is exact in a double and cannot wrap.
     const known = HEADER_SIZE + topicLength + payloadSize;
     if (total < known) return this.#broken('BAD_SIZE');
     if (total > this.#largest) return this.#broken('OVERSIZED');
     if (total > left) return this.#broken('TRUNCATED');
 
-    const flags = b[at + OFFSET_FLAGS];
-    const laneByte = b[at + OFFSET_LANE];
+    const type = (kinds >>> 8) & 0xff;
+    const flags = (kinds >>> 16) & 0xff;
+    const lane = (kinds >>> 24) & 7;
+    const encoding = kinds >>> 27;
     this.start = at;
     this.end = at + total;
-    this.type = b[at + OFFSET_TYPE];
+    this.type = type;
     this.flags = flags;
-    this.lane = laneByte & 7;
-    this.encoding = laneByte >>> 3;
+    this.lane = lane;
+    this.encoding = encoding;
     this.payloadSize = payloadSize;
     this.topicLength = topicLength;
-    this.topicId = readU32(b, at + OFFSET_TOPIC_ID);
-    this.sender = readU24(b, at + OFFSET_SENDER);
+    this.topicId = view.getUint32(at + OFFSET_TOPIC_ID, true);
+    this.sender = origin >>> 8;
     if ((flags & Flag.extensions) === 0) {
       if (total !== known) return this.#broken('BAD_SIZE');
     } else if (total === known) return this.#refused('BAD_EXTENSION');
-    if (this.type === 0 || this.type > LAST_FRAME_TYPE) return this.#refused('BAD_TYPE');
-    if (flags > KNOWN_FLAGS || this.lane >= LANE_COUNT || this.encoding > HIGHEST_ENCODING)
+    if (type === 0 || type > LAST_FRAME_TYPE) return this.#refused('BAD_TYPE');
+    if (flags > KNOWN_FLAGS || lane >= LANE_COUNT || encoding > HIGHEST_ENCODING)
       return this.#refused('BAD_FLAGS');
     return Step.frame;
   }

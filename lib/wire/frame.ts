@@ -123,12 +123,17 @@ export function writeU64(b: Uint8Array, o: number, v: number): void {
   writeU32(b, o + 4, high);
 }
 
+/** The same bytes as words, whatever their alignment: one store or load of four bytes instead of four of one. */
+export function viewOf(b: Uint8Array): DataView {
+  return new DataView(b.buffer, b.byteOffset, b.byteLength);
+}
+
 /**
  * Writes a header at `o`; the checksum is left zero for `sealFrame`.
  * Sizes are in bytes; the caller has checked that `HEADER_SIZE + topic + extensions + payload` fits.
  */
 export function writeHeader(
-  b: Uint8Array,
+  view: DataView,
   o: number,
   type: number,
   flags: number,
@@ -142,17 +147,19 @@ export function writeHeader(
   topicLength: number,
   sender: number,
 ): void {
-  writeU32(b, o, MAGIC);
-  b[o + OFFSET_VERSION] = VERSION;
-  b[o + OFFSET_TYPE] = type;
-  b[o + OFFSET_FLAGS] = flags;
-  b[o + OFFSET_LANE] = lane | (encoding << 3);
-  writeU32(b, o + OFFSET_TOTAL, total);
-  writeU32(b, o + OFFSET_PAYLOAD_SIZE, payloadSize);
-  writeU64(b, o + OFFSET_TIMESTAMP, timestamp);
-  writeU32(b, o + OFFSET_SEQUENCE, sequence);
-  writeU32(b, o + OFFSET_CHECKSUM, 0);
-  writeU32(b, o + OFFSET_TOPIC_ID, topicId);
-  b[o + OFFSET_TOPIC_LENGTH] = topicLength;
-  writeU24(b, o + OFFSET_SENDER, sender);
+  view.setUint32(o, MAGIC, true);
+  view.setUint32(
+    o + OFFSET_VERSION,
+    VERSION | (type << 8) | (flags << 16) | ((lane | (encoding << 3)) << 24),
+    true,
+  );
+  view.setUint32(o + OFFSET_TOTAL, total, true);
+  view.setUint32(o + OFFSET_PAYLOAD_SIZE, payloadSize, true);
+  const high = Math.floor(timestamp / 0x1_0000_0000);
+  view.setUint32(o + OFFSET_TIMESTAMP, timestamp - high * 0x1_0000_0000, true);
+  view.setUint32(o + OFFSET_TIMESTAMP + 4, high, true);
+  view.setUint32(o + OFFSET_SEQUENCE, sequence, true);
+  view.setUint32(o + OFFSET_CHECKSUM, 0, true);
+  view.setUint32(o + OFFSET_TOPIC_ID, topicId, true);
+  view.setUint32(o + OFFSET_TOPIC_LENGTH, topicLength | (sender << 8), true);
 }

@@ -4,7 +4,7 @@ import { FlowbusError } from '../errors.js';
 import { checksumSeed, sealFrame } from './checksum.js';
 import type { ControlCodec, ControlKind, ControlPayloads } from './control.js';
 import { extensionFlags, extensionsSize, type OutgoingExtensions, writeExtensions } from './extensions.js';
-import { type Encoding, FrameType, HEADER_SIZE, writeHeader } from './frame.js';
+import { type Encoding, FrameType, HEADER_SIZE, viewOf, writeHeader } from './frame.js';
 
 const encoder = new TextEncoder();
 const NOTHING = new Uint8Array(0);
@@ -44,7 +44,7 @@ export class FrameWriter {
     const flags = extensions === undefined ? 0 : extensionFlags(extensions);
     const frame = new Uint8Array(total);
     writeHeader(
-      frame,
+      viewOf(frame),
       0,
       FrameType.publish,
       flags,
@@ -75,7 +75,21 @@ export function controlFrame(
 ): Uint8Array {
   const total = HEADER_SIZE + payload.length;
   const frame = new Uint8Array(total);
-  writeHeader(frame, 0, type, 0, 0, encoding, total, payload.length, Date.now() * 1000, reference, 0, 0, 0);
+  writeHeader(
+    viewOf(frame),
+    0,
+    type,
+    0,
+    0,
+    encoding,
+    total,
+    payload.length,
+    Date.now() * 1000,
+    reference,
+    0,
+    0,
+    0,
+  );
   frame.set(payload, HEADER_SIZE);
   sealFrame(frame, 0, total, 0);
   return frame;

@@ -20,6 +20,7 @@ import {
   OFFSET_TYPE,
   OFFSET_VERSION,
   readU32,
+  viewOf,
   writeHeader,
   writeU32,
 } from '../../lib/wire/frame.js';
@@ -221,7 +222,21 @@ export class FrameMaker {
     const flags = extensions.length === 0 ? extra & ~Flag.extensions : extra | Flag.extensions;
     const [type, lane, encoding] = [FrameType.publish, random.below(5), random.below(4)];
     const size = payload.length;
-    writeHeader(frame, 0, type, flags, lane, encoding, total, size, 1, 1, id, topic.length, origin.sender);
+    writeHeader(
+      viewOf(frame),
+      0,
+      type,
+      flags,
+      lane,
+      encoding,
+      total,
+      size,
+      1,
+      1,
+      id,
+      topic.length,
+      origin.sender,
+    );
     frame.set(topic, HEADER_SIZE);
     frame.set(extensions, HEADER_SIZE + topic.length);
     frame.set(payload, total - size);
@@ -268,7 +283,7 @@ export class FrameMaker {
     const total = HEADER_SIZE + payload.length;
     const frame = new Uint8Array(total);
     const reference = random.below(1000);
-    writeHeader(frame, 0, shown, 0, 0, Encoding.avro, total, payload.length, 1, reference, 0, 0, 0);
+    writeHeader(viewOf(frame), 0, shown, 0, 0, Encoding.avro, total, payload.length, 1, reference, 0, 0, 0);
     frame.set(payload, HEADER_SIZE);
     sealFrame(frame, 0, total, 0);
     if (random.once(20)) frame[OFFSET_CHECKSUM + this.#damage(random.below(4))] ^= 1 << random.below(8);

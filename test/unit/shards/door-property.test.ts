@@ -17,6 +17,7 @@ import {
   OFFSET_SENDER,
   OFFSET_TOPIC_LENGTH,
   readU24,
+  viewOf,
   writeHeader,
 } from '../../../lib/wire/frame.js';
 import { controlFrame, FrameWriter } from '../../../lib/wire/writer.js';
@@ -108,7 +109,7 @@ function frameOf(from: Parts, sender: number, knownId: number): Uint8Array {
   const body = Buffer.concat([topic, from.extensions, from.payload]);
   const frame = new Uint8Array(HEADER_SIZE + body.length);
   writeHeader(
-    frame,
+    viewOf(frame),
     0,
     FrameType.publish,
     flags,

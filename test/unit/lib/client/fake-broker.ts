@@ -29,6 +29,7 @@ import {
   FrameType,
   HEADER_SIZE,
   LANE_NORMAL,
+  viewOf,
   writeHeader,
   writeU32,
   writeU64,
@@ -175,7 +176,21 @@ export class FakeConnection implements Transport {
     const fields = { messageId: id };
     const size = extensionsSize(fields);
     const frame = new Uint8Array(HEADER_SIZE + size + 4);
-    writeHeader(frame, 0, FrameType.ack, Flag.extensions, 0, Encoding.bytes, frame.length, 4, 0, 0, 0, 0, 0);
+    writeHeader(
+      viewOf(frame),
+      0,
+      FrameType.ack,
+      Flag.extensions,
+      0,
+      Encoding.bytes,
+      frame.length,
+      4,
+      0,
+      0,
+      0,
+      0,
+      0,
+    );
     writeU32(frame, writeExtensions(frame, HEADER_SIZE, fields), count);
     sealFrame(frame, 0, frame.length, 0);
     this.push(frame);

@@ -29,6 +29,7 @@ import {
   readU32,
   readU64,
   VERSION,
+  viewOf,
   writeHeader,
   writeU24,
   writeU32,
@@ -77,7 +78,7 @@ describe('frame', () => {
         (f, o) => {
           const b = new Uint8Array(HEADER_SIZE + 20).fill(0xaa);
           writeHeader(
-            b,
+            viewOf(b),
             o,
             f.type,
             f.flags,

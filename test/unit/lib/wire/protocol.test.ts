@@ -12,7 +12,7 @@ import {
   extensionsSize,
   writeExtensions,
 } from '../../../../lib/wire/extensions.js';
-import { Encoding, FrameType, HEADER_SIZE, LANES, writeHeader } from '../../../../lib/wire/frame.js';
+import { Encoding, FrameType, HEADER_SIZE, LANES, viewOf, writeHeader } from '../../../../lib/wire/frame.js';
 import { parseOp } from '../../../../lib/wire/json.js';
 import { fromHex, readUtf8 } from '../../../../lib/wire/text.js';
 import { AGENT, CONTROL_VALUES, TOPIC, VECTORS } from './vectors.js';
@@ -69,7 +69,7 @@ function again(b: Uint8Array, seed: number): Uint8Array {
 
   const copy = new Uint8Array(b.length);
   writeHeader(
-    copy,
+    viewOf(copy),
     0,
     type,
     flags,

@@ -19,6 +19,7 @@ import {
   FrameType,
   HEADER_SIZE,
   LANE_NORMAL,
+  viewOf,
   writeHeader,
   writeU64,
 } from '../../../../lib/wire/frame.js';
@@ -57,7 +58,7 @@ export function frame(
   const total = payloadStart + payload.length;
   const b = new Uint8Array(total);
   writeHeader(
-    b,
+    viewOf(b),
     0,
     type,
     extensionFlags(extensions),
