@@ -61,6 +61,8 @@ export function adoptConnection(
     allowHalfOpen: true,
   };
   const socket = new Socket(options);
+  // Batches are gathered here, not by TCP.
+  socket.setNoDelay(true);
   socket.unshift(message.head);
   emit(socket);
 }

@@ -95,7 +95,7 @@ class Worker {
     });
     startProcessGauges(ground.block);
     this.#channel = joinPrimary({
-      onConnection: (socket) => this.#adopt(socket),
+      onConnection: (socket) => this.#http.emit('connection', socket),
       onPeerUp: () => {},
       onPeerDown: (slot, incarnation) => this.#shard.peerDown(slot, incarnation),
       onDrain: (timeout) => this.#drain(timeout),
@@ -131,11 +131,6 @@ class Worker {
     if (core !== null) return { core };
     this.#log.warn('shards cannot be pinned to cores on this machine');
     return {};
-  }
-
-  #adopt(socket: Socket): void {
-    socket.setNoDelay(true);
-    this.#http.emit('connection', socket);
   }
 
   #check(): void {
