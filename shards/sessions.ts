@@ -2,7 +2,6 @@
  * The sessions of this shard from hello to end: who they are, whether they live, and what the directory and the
  * presence topics say of them.
  */
-import { randomFillSync } from 'node:crypto';
 import { type AgentRecord, type AgentState, Directory, publicRecord } from '../lib/directory.js';
 import { FlowbusError } from '../lib/errors.js';
 import { C } from '../lib/telemetry/counters.js';
@@ -16,6 +15,7 @@ import type { Interest } from './interest.js';
 import type { Taker } from './route.js';
 import type { SenderId } from './sender-ids.js';
 import { Session, type Sink } from './session.js';
+import { newSessionName } from './session-names.js';
 import { encodeTalk } from './talk.js';
 
 export interface SessionSettings {
@@ -49,21 +49,6 @@ const DROPPED_BY: Readonly<Record<GoawayCode | 'gone', Reason>> = {
 };
 
 const NO_PATTERNS: ReadonlySet<string> = new Set();
-
-/** Bytes of a session's name, which is a secret; and how many names are drawn at a time, since each draw is slow. */
-const NAME_BYTES = 12;
-const NAMES = 64;
-const drawn = Buffer.alloc(NAMES * NAME_BYTES);
-let drawnAt = drawn.length;
-
-function newName(): string {
-  if (drawnAt === drawn.length) {
-    randomFillSync(drawn);
-    drawnAt = 0;
-  }
-  drawnAt += NAME_BYTES;
-  return drawn.toString('base64url', drawnAt - NAME_BYTES, drawnAt);
-}
 
 export interface Opened {
   session: Session;
@@ -152,7 +137,7 @@ export class Sessions {
     const exchange = this.#exchange;
     const sender = exchange.senders.allot(hello.agentId, exchange.now);
     if (sender === null) throw new FlowbusError('LIMIT_REACHED', 'This shard has no sender number left.');
-    const id = newName();
+    const id = newSessionName();
     const session = new Session(
       exchange,
       id,
@@ -323,7 +308,7 @@ export class Sessions {
   }
 
   #anonymous(name: string, sender: SenderId): Session {
-    const id = newName();
+    const id = newSessionName();
     const record: AgentRecord = {
       agentId: name,
       agentType: name,
