@@ -1,0 +1,75 @@
+/** One message in a mailbox: where its frame lies, and how far its delivery has come. */
+import type { Consumer } from './mailbox.js';
+
+export const EntryState = {
+  ready: 0,
+  leased: 1,
+  /** It failed, and waits to be tried again. */
+  resting: 2,
+  gone: 3,
+} as const;
+export type EntryState = (typeof EntryState)[keyof typeof EntryState];
+
+export class MailboxEntry {
+  readonly offset: number;
+  readonly lane: number;
+  /** The publisher's agentId. */
+  readonly from: string;
+  /** The topic, where the frame bears an id instead; '' where it spells it out. */
+  readonly topic: string;
+  /** The frame as its publisher sealed it: `bytes[start, end)`. They move when a journal rewrites them. */
+  bytes: Uint8Array;
+  start: number;
+  end: number;
+  /** Milliseconds since the Unix epoch; a deadline of Infinity is none. */
+  readonly storedAt: number;
+  readonly deadline: number;
+  /** The part of the journal that holds it. */
+  segment: number;
+  /** Attempts that failed: nacked, or not acked in time. */
+  failures: number;
+  /** Somebody may have got it already. */
+  repeated: boolean;
+  state: EntryState;
+  consumer: Consumer | null;
+  /** When its lease ends. */
+  due: number;
+  previous: MailboxEntry | null;
+  next: MailboxEntry | null;
+
+  constructor(
+    offset: number,
+    lane: number,
+    from: string,
+    topic: string,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    storedAt: number,
+    deadline: number,
+    segment: number,
+  ) {
+    this.offset = offset;
+    this.lane = lane;
+    this.from = from;
+    this.topic = topic;
+    this.bytes = bytes;
+    this.start = start;
+    this.end = end;
+    this.storedAt = storedAt;
+    this.deadline = deadline;
+    this.segment = segment;
+    this.failures = 0;
+    this.repeated = false;
+    this.state = EntryState.ready;
+    this.consumer = null;
+    this.due = 0;
+    this.previous = null;
+    this.next = null;
+  }
+
+  /** What it counts for: its frame. */
+  get size(): number {
+    return this.end - this.start;
+  }
+}

@@ -1,0 +1,286 @@
+/**
+ * A mailbox without its journal and its network: messages that wait in five lanes, are leased to consumers, and leave when
+ * they are acked. It does no input or output and reads no clock: whoever owns it journals what it is told has changed, and
+ * says what time it is. `now` is monotonic milliseconds, `wall` milliseconds since the Unix epoch: a deadline must outlive the
+ * process, a lease must not jump with the clock.
+ *
+ *   put ─▶ ready (five lanes) ─take─▶ leased ─ack─▶ gone
+ *             ▲                         │ nack, lease over, consumer left
+ *             └──────── retry ◀─────────┘
+ */
+import { LANE_COUNT } from '../wire/frame.js';
+import { DeadlineHeap } from './deadline-heap.js';
+import { EntryList } from './entry-list.js';
+import { EntryState, type MailboxEntry } from './mailbox-entry.js';
+
+export interface MailboxPolicy {
+  /** Messages, and bytes of their frames, that it holds at most. */
+  maxMessages: number;
+  maxBytes: number;
+  /** Milliseconds that a message waits at most. */
+  maxAge: number;
+  /** Milliseconds that a consumer has for one message. */
+  lease: number;
+  /** Milliseconds before a message that failed is tried again: doubled with each failure, up to the cap. */
+  retryBase: number;
+  retryCap: number;
+}
+
+/** Whoever takes messages out of a mailbox, up to `prefetch` unacked ones. */
+export class Consumer {
+  readonly id: number;
+  prefetch: number;
+  inFlight: number;
+  inFlightBytes: number;
+
+  constructor(id: number, prefetch: number) {
+    this.id = id;
+    this.prefetch = prefetch;
+    this.inFlight = 0;
+    this.inFlightBytes = 0;
+  }
+
+  /** One message always fits, however large. */
+  get hasRoom(): boolean {
+    return this.inFlight < this.prefetch && this.inFlightBytes < MAX_IN_FLIGHT_BYTES;
+  }
+}
+
+/** Bytes of unacked messages with one consumer: what waits for its socket stays bounded whatever `prefetch` says. */
+export const MAX_IN_FLIGHT_BYTES = 1024 * 1024;
+/** Messages that each lane may hand out in a round, most urgent first; of 31 handed out one at least is background, if any waits. */
+const QUANTUM = [16, 8, 4, 2, 1];
+const EXPIRED_PER_CHECK = 10_000;
+/** Deadlines of messages that are gone are forgotten when there are more of them than this and of messages together. */
+const SPARE_DEADLINES = 1024;
+
+export interface MailboxOwner {
+  /** It was dropped: its time to live, or the time that a mailbox keeps it, is over. */
+  onExpired(entry: MailboxEntry): void;
+  /** It will be tried again, for the `entry.failures`th time. */
+  onFailed(entry: MailboxEntry): void;
+}
+
+export class Mailbox {
+  policy: MailboxPolicy;
+  /** Of the next message. Offsets begin at 1 and only rise. */
+  nextOffset: number;
+  bytes: number;
+  messages: number;
+  readonly consumers: Consumer[];
+  readonly #owner: MailboxOwner;
+  readonly #lanes: EntryList[];
+  readonly #left: number[];
+  #turn: number;
+  /** By offset; as many as all consumers may have in flight. */
+  readonly #leased: Map<number, MailboxEntry>;
+  /** In the order in which their leases end: they are all of one length. */
+  readonly #leases: EntryList;
+  /** What waits for its next attempt, and what must be gone by a deadline. */
+  readonly #retries: DeadlineHeap<MailboxEntry>;
+  readonly #deadlines: DeadlineHeap<MailboxEntry>;
+  #nextConsumer: number;
+  readonly #jitter: () => number;
+
+  /** `jitter`: numbers from 0 to 1. */
+  constructor(policy: MailboxPolicy, owner: MailboxOwner, jitter: () => number = Math.random) {
+    this.policy = policy;
+    this.nextOffset = 1;
+    this.bytes = 0;
+    this.messages = 0;
+    this.consumers = [];
+    this.#owner = owner;
+    this.#lanes = Array.from({ length: LANE_COUNT }, () => new EntryList());
+    this.#left = [...QUANTUM];
+    this.#turn = 0;
+    this.#leased = new Map();
+    this.#leases = new EntryList();
+    this.#retries = new DeadlineHeap();
+    this.#deadlines = new DeadlineHeap();
+    this.#nextConsumer = 0;
+    this.#jitter = jitter;
+  }
+
+  get inFlight(): number {
+    return this.#leased.size;
+  }
+
+  get waiting(): number {
+    return this.messages - this.#leased.size;
+  }
+
+  /** Whether a message of `size` bytes may come in. */
+  hasRoom(size: number): boolean {
+    return this.messages < this.policy.maxMessages && this.bytes + size <= this.policy.maxBytes;
+  }
+
+  /** Takes a message in, at its offset. Whether there is room was asked before: what a journal held comes back in any case. */
+  put(entry: MailboxEntry): void {
+    if (entry.offset >= this.nextOffset) this.nextOffset = entry.offset + 1;
+    this.messages++;
+    this.bytes += entry.size;
+    this.#deadlines.push(entry, entry.deadline);
+    if (this.#deadlines.size > 2 * this.messages + SPARE_DEADLINES) this.#deadlines.retain(isHere);
+    this.#lanes[entry.lane].append(entry);
+  }
+
+  /** Takes back what could not be journaled; nobody has got it. */
+  withdraw(entry: MailboxEntry): void {
+    if (entry.state === EntryState.ready) this.#remove(entry);
+  }
+
+  attach(consumer: Consumer): void {
+    this.consumers.push(consumer);
+  }
+
+  /** Its unacked messages are tried again, in their order and at once: that it left says nothing about them. */
+  detach(consumer: Consumer): void {
+    const at = this.consumers.indexOf(consumer);
+    if (at < 0) return;
+    this.consumers.splice(at, 1);
+    const back: MailboxEntry[] = [];
+    for (let entry = this.#leases.head; entry !== null; entry = entry.next)
+      if (entry.consumer === consumer) back.push(entry);
+    back.sort((a, b) => b.offset - a.offset);
+    for (const entry of back) {
+      this.#unlease(entry);
+      this.#lanes[entry.lane].prepend(entry);
+    }
+  }
+
+  /** A consumer with room, each in turn; null when there is none. */
+  nextConsumer(): Consumer | null {
+    const { consumers } = this;
+    for (let i = 0; i < consumers.length; i++) {
+      const at = (this.#nextConsumer + i) % consumers.length;
+      if (!consumers[at].hasRoom) continue;
+      this.#nextConsumer = (at + 1) % consumers.length;
+      return consumers[at];
+    }
+    return null;
+  }
+
+  /** Leases the next message to `consumer`; null when none is ready. What has expired is never handed out. */
+  take(consumer: Consumer, now: number, wall: number): MailboxEntry | null {
+    for (;;) {
+      const entry = this.#next();
+      if (entry === null) return null;
+      if (this.#isOver(entry, wall)) {
+        this.#expire(entry);
+        continue;
+      }
+      this.#lanes[entry.lane].remove(entry);
+      entry.state = EntryState.leased;
+      entry.consumer = consumer;
+      entry.due = now + this.policy.lease;
+      consumer.inFlight++;
+      consumer.inFlightBytes += entry.size;
+      this.#leased.set(entry.offset, entry);
+      this.#leases.append(entry);
+      return entry;
+    }
+  }
+
+  /** The message is done. Null when this consumer does not hold it (any more): then nothing changes. */
+  ack(consumer: Consumer, offset: number): MailboxEntry | null {
+    const entry = this.#leased.get(offset);
+    if (entry === undefined || entry.consumer !== consumer) return null;
+    this.#remove(entry);
+    return entry;
+  }
+
+  /** The message failed, and is tried again later. Null as for `ack`. */
+  nack(consumer: Consumer, offset: number, now: number): MailboxEntry | null {
+    const entry = this.#leased.get(offset);
+    if (entry === undefined || entry.consumer !== consumer) return null;
+    this.#fail(entry, now);
+    return entry;
+  }
+
+  /** Now and then: ends leases, brings back what waited to be tried again, drops what is too old. */
+  check(now: number, wall: number): void {
+    for (let entry = this.#leases.head; entry !== null && entry.due <= now; entry = this.#leases.head)
+      this.#fail(entry, now);
+    for (let entry = this.#retries.pop(now); entry !== null; entry = this.#retries.pop(now)) {
+      if (entry.state !== EntryState.resting) continue;
+      entry.state = EntryState.ready;
+      this.#lanes[entry.lane].prepend(entry);
+    }
+    for (let entry = this.#deadlines.pop(wall); entry !== null; entry = this.#deadlines.pop(wall)) {
+      // A consumer may still be at work on it: what it does not ack is dropped when it comes back.
+      if (entry.state === EntryState.ready || entry.state === EntryState.resting) this.#expire(entry);
+    }
+    // The oldest stand first, but for what came back.
+    let left = EXPIRED_PER_CHECK;
+    for (const lane of this.#lanes) {
+      while (lane.head !== null && this.#isOver(lane.head, wall) && left-- > 0) this.#expire(lane.head);
+    }
+  }
+
+  /** All messages, in no order. */
+  *entries(): Generator<MailboxEntry> {
+    for (const lane of this.#lanes)
+      for (let entry = lane.head; entry !== null; entry = entry.next) yield entry;
+    for (let entry = this.#leases.head; entry !== null; entry = entry.next) yield entry;
+    for (const entry of this.#retries.values()) if (entry.state === EntryState.resting) yield entry;
+  }
+
+  #expire(entry: MailboxEntry): void {
+    this.#remove(entry);
+    this.#owner.onExpired(entry);
+  }
+
+  #isOver(entry: MailboxEntry, wall: number): boolean {
+    return entry.deadline <= wall || entry.storedAt + this.policy.maxAge <= wall;
+  }
+
+  /** The first message of the lane whose turn it is; lanes without messages lose theirs. */
+  #next(): MailboxEntry | null {
+    for (let tried = 0; tried <= LANE_COUNT; ) {
+      const turn = this.#turn;
+      const first = this.#lanes[turn].head;
+      if (first !== null && this.#left[turn] > 0) {
+        this.#left[turn]--;
+        return first;
+      }
+      this.#left[turn] = QUANTUM[turn];
+      this.#turn = turn === LANE_COUNT - 1 ? 0 : turn + 1;
+      tried++;
+    }
+    return null;
+  }
+
+  #fail(entry: MailboxEntry, now: number): void {
+    this.#unlease(entry);
+    entry.failures++;
+    const { retryBase, retryCap } = this.policy;
+    const wait = Math.min(retryCap, retryBase * 2 ** Math.min(30, entry.failures - 1));
+    entry.state = EntryState.resting;
+    // Half of it by chance, so that what failed together does not come back together.
+    this.#retries.push(entry, now + wait / 2 + (wait / 2) * this.#jitter());
+    this.#owner.onFailed(entry);
+  }
+
+  #unlease(entry: MailboxEntry): void {
+    const consumer = entry.consumer!;
+    consumer.inFlight--;
+    consumer.inFlightBytes -= entry.size;
+    entry.consumer = null;
+    entry.repeated = true;
+    entry.state = EntryState.ready;
+    this.#leases.remove(entry);
+    this.#leased.delete(entry.offset);
+  }
+
+  #remove(entry: MailboxEntry): void {
+    if (entry.state === EntryState.leased) this.#unlease(entry);
+    else if (entry.state === EntryState.ready) this.#lanes[entry.lane].remove(entry);
+    entry.state = EntryState.gone;
+    this.messages--;
+    this.bytes -= entry.size;
+  }
+}
+
+function isHere(entry: MailboxEntry): boolean {
+  return entry.state !== EntryState.gone;
+}

@@ -1,0 +1,244 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { Consumer, Mailbox, type MailboxPolicy } from '../../../../lib/queues/mailbox.js';
+import { EntryState, MailboxEntry } from '../../../../lib/queues/mailbox-entry.js';
+
+const POLICY: MailboxPolicy = {
+  maxMessages: 1000,
+  maxBytes: 100_000,
+  maxAge: 10_000,
+  lease: 100,
+  retryBase: 10,
+  retryCap: 40,
+};
+const FRAME = new Uint8Array(50);
+
+/** A mailbox with clocks that the test sets, and a note of what its owner was told. */
+class Rig {
+  now = 0;
+  wall = 1_000_000;
+  readonly expired: number[] = [];
+  readonly failed: number[] = [];
+  readonly mailbox: Mailbox;
+
+  constructor(policy: Partial<MailboxPolicy> = {}) {
+    this.mailbox = new Mailbox(
+      { ...POLICY, ...policy },
+      {
+        onExpired: (entry) => this.expired.push(entry.offset),
+        onFailed: (entry) => this.failed.push(entry.offset),
+      },
+      () => 1,
+    );
+  }
+
+  put(lane = 2, ttl = Number.POSITIVE_INFINITY): MailboxEntry {
+    const { nextOffset } = this.mailbox;
+    const entry = new MailboxEntry(
+      nextOffset,
+      lane,
+      'p',
+      't',
+      FRAME,
+      0,
+      FRAME.length,
+      this.wall,
+      this.wall + ttl,
+      1,
+    );
+    this.mailbox.put(entry);
+    return entry;
+  }
+
+  consumer(prefetch = 10): Consumer {
+    const consumer = new Consumer(this.mailbox.consumers.length + 1, prefetch);
+    this.mailbox.attach(consumer);
+    return consumer;
+  }
+
+  take(consumer: Consumer): number | null {
+    return this.mailbox.take(consumer, this.now, this.wall)?.offset ?? null;
+  }
+
+  pass(ms: number): void {
+    this.now += ms;
+    this.wall += ms;
+    this.mailbox.check(this.now, this.wall);
+  }
+}
+
+describe('Mailbox', () => {
+  it('hands messages out in order, and forgets those that are acked', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 3; i++) rig.put();
+    const consumer = rig.consumer();
+    assert.deepEqual(
+      [rig.take(consumer), rig.take(consumer), rig.take(consumer), rig.take(consumer)],
+      [1, 2, 3, null],
+    );
+    assert.equal(rig.mailbox.ack(consumer, 2)?.offset, 2);
+    assert.equal(rig.mailbox.ack(consumer, 2), null);
+    assert.equal(rig.mailbox.ack(consumer, 99), null);
+    assert.equal(rig.mailbox.ack(new Consumer(9, 1), 1), null);
+    assert.equal(rig.mailbox.messages, 2);
+    assert.equal(rig.mailbox.bytes, 100);
+    assert.equal(consumer.inFlight, 2);
+  });
+
+  it('tries again what was nacked, after a wait that doubles up to its cap', () => {
+    const rig = new Rig();
+    rig.put();
+    const consumer = rig.consumer();
+    for (const wait of [10, 20, 40, 40]) {
+      const entry = rig.mailbox.take(consumer, rig.now, rig.wall);
+      assert.ok(entry !== null);
+      rig.mailbox.nack(consumer, 1, rig.now);
+      rig.pass(wait - 1);
+      assert.equal(rig.take(consumer), null);
+      rig.pass(1);
+      assert.ok(entry.repeated);
+    }
+    assert.deepEqual(rig.failed, [1, 1, 1, 1]);
+  });
+
+  it('ends a lease, and takes no ack of it then', () => {
+    const rig = new Rig();
+    rig.put();
+    const [slow, other] = [rig.consumer(), rig.consumer()];
+    rig.take(slow);
+    rig.pass(99);
+    assert.equal(rig.mailbox.inFlight, 1);
+    rig.pass(1);
+    assert.equal(rig.mailbox.inFlight, 0);
+    rig.pass(10);
+    assert.equal(rig.take(other), 1);
+    assert.equal(rig.mailbox.ack(slow, 1), null);
+    assert.notEqual(rig.mailbox.ack(other, 1), null);
+  });
+
+  it('gives at once, in order and without counting a failure, what a consumer that left had', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 4; i++) rig.put();
+    const [leaver, other] = [rig.consumer(), rig.consumer()];
+    for (let i = 0; i < 3; i++) rig.take(leaver);
+    rig.mailbox.detach(leaver);
+    const entry = rig.mailbox.take(other, rig.now, rig.wall);
+    assert.equal(entry?.offset, 1);
+    assert.ok(entry?.repeated);
+    assert.equal(entry?.failures, 0);
+    assert.deepEqual([rig.take(other), rig.take(other), rig.take(other)], [2, 3, 4]);
+    assert.deepEqual(rig.failed, []);
+  });
+
+  it('takes consumers in turn, and passes over those without room', () => {
+    const rig = new Rig();
+    const [a, b, c] = [rig.consumer(1), rig.consumer(2), rig.consumer(0)];
+    const got: (number | undefined)[] = [];
+    for (let i = 0; i < 5; i++) rig.put();
+    for (let i = 0; i < 4; i++) {
+      const consumer = rig.mailbox.nextConsumer();
+      got.push(consumer?.id);
+      if (consumer !== null) rig.take(consumer);
+    }
+    assert.deepEqual(got, [a.id, b.id, b.id, undefined]);
+    assert.equal(c.inFlight, 0);
+  });
+
+  it('gives every lane its share: background is one of 31 at least', () => {
+    const rig = new Rig({ maxMessages: 1_000_000, maxBytes: 100_000_000 });
+    for (let i = 0; i < 310; i++) for (let lane = 0; lane < 5; lane++) rig.put(lane);
+    const consumer = rig.consumer(10_000);
+    const counts = [0, 0, 0, 0, 0];
+    for (let i = 0; i < 310; i++) counts[rig.mailbox.take(consumer, 0, rig.wall)!.lane]++;
+    assert.deepEqual(counts, [160, 80, 40, 20, 10]);
+  });
+
+  it('never hands out what is too old, and drops it by itself', () => {
+    const rig = new Rig();
+    rig.put(2, 5);
+    rig.put(2, 50);
+    rig.put();
+    rig.wall += 5;
+    const consumer = rig.consumer();
+    assert.equal(rig.take(consumer), 2);
+    assert.deepEqual(rig.expired, [1]);
+    rig.mailbox.detach(consumer);
+    rig.pass(45);
+    assert.deepEqual(rig.expired, [1, 2]);
+    rig.pass(10_000);
+    assert.deepEqual(rig.expired, [1, 2, 3]);
+    assert.equal(rig.mailbox.messages, 0);
+    assert.equal(rig.mailbox.bytes, 0);
+  });
+
+  it('has room up to its limits', () => {
+    const rig = new Rig({ maxMessages: 2, maxBytes: 1000 });
+    assert.ok(rig.mailbox.hasRoom(1000));
+    assert.ok(!rig.mailbox.hasRoom(1001));
+    rig.put();
+    assert.ok(!rig.mailbox.hasRoom(951));
+    rig.put();
+    assert.ok(!rig.mailbox.hasRoom(1));
+  });
+
+  it('keeps its books whatever happens in whatever order', () => {
+    type Step = { what: number; who: number; which: number };
+    const step: fc.Arbitrary<Step> = fc.record({ what: fc.nat(6), who: fc.nat(2), which: fc.nat(40) });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+        const rig = new Rig();
+        const { mailbox } = rig;
+        const all = new Map<number, MailboxEntry>();
+        const done = new Set<number>();
+        const consumers: (Consumer | null)[] = [null, null, null];
+        for (const { what, who, which } of steps) {
+          const consumer = consumers[who];
+          if (what === 0) {
+            const entry = rig.put(which % 5, which % 3 === 0 ? which : undefined);
+            all.set(entry.offset, entry);
+          } else if (what === 1) {
+            if (consumer === null) {
+              consumers[who] = new Consumer(who, 4);
+              mailbox.attach(consumers[who]);
+            } else {
+              mailbox.detach(consumer);
+              assert.equal(consumer.inFlight, 0);
+              assert.equal(consumer.inFlightBytes, 0);
+              consumers[who] = null;
+            }
+          } else if (what <= 3) {
+            const next = mailbox.nextConsumer();
+            const entry = next === null ? null : mailbox.take(next, rig.now, rig.wall);
+            if (entry !== null) {
+              assert.ok(!done.has(entry.offset), 'delivered although it was acked');
+              assert.ok(entry.deadline > rig.wall, 'delivered after its deadline');
+              assert.ok(next!.inFlight <= 4);
+            }
+          } else if (what === 4 && consumer !== null) {
+            if (mailbox.ack(consumer, which) !== null) done.add(which);
+          } else if (what === 5 && consumer !== null) mailbox.nack(consumer, which, rig.now);
+          else if (what === 6) rig.pass(which * 3);
+          for (const offset of rig.expired) assert.ok(!done.has(offset));
+          const alive = [...all.values()].filter(({ state }) => state !== EntryState.gone);
+          assert.equal(mailbox.messages, alive.length);
+          assert.equal(mailbox.messages, all.size - done.size - rig.expired.length);
+          assert.equal(mailbox.bytes, alive.length * FRAME.length);
+          assert.deepEqual(
+            [...mailbox.entries()].map(({ offset }) => offset).sort((a, b) => a - b),
+            alive.map(({ offset }) => offset),
+          );
+          const inFlight = consumers.reduce((sum, c) => sum + (c?.inFlight ?? 0), 0);
+          assert.equal(mailbox.inFlight, inFlight);
+        }
+        // Nothing is lost: who asks long enough gets all that was neither acked nor too old.
+        for (const consumer of consumers) if (consumer !== null) mailbox.detach(consumer);
+        const last = new Consumer(9, 10_000);
+        mailbox.attach(last);
+        rig.pass(POLICY.retryCap);
+        while (mailbox.take(last, rig.now, rig.wall) !== null);
+        assert.equal(last.inFlight, mailbox.messages);
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
