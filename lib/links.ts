@@ -6,8 +6,20 @@
  * whole, or, when a process dies, not at all. There is no order between the two paths.
  */
 
-/** What a record holds: frames back to back, or one message of the workers' own talk (see shards/). */
-export const RecordKind = { frames: 0, control: 1, reset: 2 } as const;
+/**
+ * What a record holds: frames back to back, or one message of the workers' own talk (see shards/); and what goes to and fro
+ * about mailboxes (see shards/mailbox-talk.ts).
+ */
+export const RecordKind = {
+  frames: 0,
+  control: 1,
+  reset: 2,
+  assured: 3,
+  stored: 4,
+  deliver: 5,
+  acks: 6,
+  nack: 7,
+} as const;
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 
 /** The largest record's payload (bytes): a whole batch and then some for headers. */

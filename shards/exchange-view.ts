@@ -40,6 +40,8 @@ export interface ExchangeView<S, P> {
   hold(number: number): void;
   unhold(number: number): void;
   cutOff(session: S): void;
+  /** The connection of a session that consumes from mailboxes is gone. */
+  leave(session: S): void;
   /** A link was found full. */
   countLinkStall(): void;
   countOut(frames: number, bytes: number): void;

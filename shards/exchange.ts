@@ -25,6 +25,7 @@ import {
   readU32,
 } from '../lib/wire/frame.js';
 import type { ExchangeSettings, ExchangeView } from './exchange-view.js';
+import { MailboxRef } from './mailbox-ref.js';
 import type { Peer } from './peer.js';
 import { Route, type Taker } from './route.js';
 import { MAX_SENDER, type SenderId, SenderIds, workerOfSender } from './sender-ids.js';
@@ -34,7 +35,15 @@ import { type TopicId, TopicIds } from './topic-ids.js';
 /** What the exchange needs of the rest of the shard. */
 export interface ExchangePort {
   /** Where agent `agentId` is: a session here, a peer, or nowhere. */
-  locate(agentId: string): Taker | null;
+  locate(agentId: string): Session | Peer | null;
+  /** The mailbox of agent `agentId`, if it has one. */
+  mailboxOf(agentId: string): MailboxRef | null;
+  /** Live messages from `from`, one run, for the mailboxes of `route` that live here. */
+  storeLive(route: Route, from: SenderId, src: Uint8Array, start: number, end: number): void;
+  /** The turn ends: what mailboxes got is journaled, and goes on its way. */
+  settle(): void;
+  /** The connection of a session that consumes is gone. */
+  leave(session: Session): void;
   /** The session of this shard that bears the sender number. */
   bearer(number: number): Session | null;
   tellHold(worker: number, sender: number, held: boolean): void;
@@ -73,6 +82,7 @@ export class Exchange implements ExchangeView<Session, Peer> {
   readonly #found: Taker[];
   #routeMark: number;
   #scheduled: boolean;
+  #unsettled: boolean;
   readonly #turn: () => void;
   readonly #reply: Route;
 
@@ -105,6 +115,7 @@ export class Exchange implements ExchangeView<Session, Peer> {
     this.#reply = new Route([], []);
     this.#routeMark = 0;
     this.#scheduled = false;
+    this.#unsettled = false;
     this.#turn = () => this.endTurn();
     this.tick();
   }
@@ -121,9 +132,19 @@ export class Exchange implements ExchangeView<Session, Peer> {
     return this.now;
   }
 
+  /** Mailboxes have something to do when this turn ends. */
+  unsettle(): void {
+    this.#unsettled = true;
+    if (!this.#scheduled) this.tick();
+  }
+
   /** Flushes everything that this turn has put in line. */
   endTurn(): void {
     this.#scheduled = false;
+    if (this.#unsettled) {
+      this.#unsettled = false;
+      this.#port.settle();
+    }
     const dirty = this.dirty;
     const count = dirty.length;
     for (let i = 0; i < count; i++) dirty[i].flush(this.now);
@@ -175,7 +196,10 @@ export class Exchange implements ExchangeView<Session, Peer> {
 
   /** The routing decision: everybody who takes messages of `topic`, once each. That of a reply holds until the next one. */
   route(topic: string): Route {
-    if (topic.startsWith(AGENT_PREFIX)) return routeTo(this.#port.locate(topic.slice(AGENT_PREFIX.length)));
+    if (topic.startsWith(AGENT_PREFIX)) {
+      const agentId = topic.slice(AGENT_PREFIX.length);
+      return routeTo(this.#port.locate(agentId), this.#port.mailboxOf(agentId));
+    }
     if (topic.startsWith(REPLY_PREFIX)) return this.#replyRoute(topic);
     const found = this.#found;
     found.length = 0;
@@ -183,14 +207,29 @@ export class Exchange implements ExchangeView<Session, Peer> {
     const mark = ++this.#routeMark;
     const sessions: Session[] = [];
     const peers: Peer[] = [];
+    const mailboxes: MailboxRef[] = [];
     for (const taker of found) {
       if (taker.routeMark === mark) continue;
       taker.routeMark = mark;
       if (taker instanceof Session) sessions.push(taker);
+      else if (taker instanceof MailboxRef) mailboxes.push(taker);
       else peers.push(taker);
     }
     found.length = 0;
-    return new Route(sessions, peers);
+    if (mailboxes.length === 0) return new Route(sessions, peers);
+    return new Route(sessions, this.#withHomes(peers, mailboxes, mark), mailboxes, peers);
+  }
+
+  /** Those peers, and those where one of the mailboxes lives. */
+  #withHomes(peers: Peer[], mailboxes: MailboxRef[], mark: number): Peer[] {
+    const all = [...peers];
+    for (const { slot } of mailboxes) {
+      const peer = this.peers[slot] ?? null;
+      if (peer === null || peer.routeMark === mark) continue;
+      peer.routeMark = mark;
+      all.push(peer);
+    }
+    return all;
   }
 
   /**
@@ -213,6 +252,7 @@ export class Exchange implements ExchangeView<Session, Peer> {
     const sessions = route.sessions;
     for (let i = 0; i < sessions.length; i++)
       sessions[i].offer(lane, src, start, end, frames, expires, stamp, from, topic);
+    if (route.mailboxes.length !== 0) this.#port.storeLive(route, from, src, start, end);
     if (!onward) return;
     const peers = route.peers;
     for (let i = 0; i < peers.length; i++)
@@ -249,6 +289,10 @@ export class Exchange implements ExchangeView<Session, Peer> {
 
   cutOff(session: Session): void {
     this.#port.cutOff(session);
+  }
+
+  leave(session: Session): void {
+    this.#port.leave(session);
   }
 
   countLinkStall(): void {
@@ -290,7 +334,8 @@ export class Exchange implements ExchangeView<Session, Peer> {
   droppedChunk(chunk: Chunk, reason: Reason = Reason.shed): void {
     for (let at = chunk.start; at < chunk.end; ) {
       const type = chunk.bytes[at + OFFSET_TYPE];
-      if (type === FrameType.publish || type === FrameType.deliver) this.dropped(chunk.bytes, at, reason, 1);
+      // What comes from a mailbox comes again.
+      if (type === FrameType.publish) this.dropped(chunk.bytes, at, reason, 1);
       at += readU32(chunk.bytes, at + OFFSET_TOTAL);
     }
     this.pool.give(chunk);
@@ -341,7 +386,8 @@ function senderOfReply(topic: string): number {
   return number;
 }
 
-function routeTo(taker: Taker | null): Route {
-  if (taker === null) return new Route([], []);
-  return taker instanceof Session ? new Route([taker], []) : new Route([], [taker]);
+function routeTo(taker: Session | Peer | null, mailbox: MailboxRef | null): Route {
+  const sessions = taker instanceof Session ? [taker] : [];
+  const peers = taker === null || taker instanceof Session ? [] : [taker];
+  return mailbox === null ? new Route(sessions, peers) : new Route(sessions, peers, [mailbox]);
 }

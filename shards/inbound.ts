@@ -5,9 +5,14 @@ import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import { decodeTopic, REPLY_PREFIX } from '../lib/topics/topic.js';
 import { BatchReader, Step } from '../lib/wire/batch.js';
-import { Flag, FrameType, HEADER_SIZE, OFFSET_TOTAL, readU32 } from '../lib/wire/frame.js';
+import { Flag, FrameType, HEADER_SIZE, OFFSET_LANE, OFFSET_TOTAL, readU32 } from '../lib/wire/frame.js';
+import type { Assured } from './assured.js';
+import type { Consuming } from './consuming.js';
 import type { Exchange } from './exchange.js';
 import type { Interest } from './interest.js';
+import type { MailboxTable } from './mailbox-table.js';
+import { readStoredRecord, SESSION_PREFIX, STORED_SIZE } from './mailbox-talk.js';
+import type { Mailboxes } from './mailboxes.js';
 import type { Peer } from './peer.js';
 import type { Route } from './route.js';
 import type { SenderId } from './sender-ids.js';
@@ -15,10 +20,22 @@ import type { Sessions } from './sessions.js';
 import { decodeTalk, encodeTalk, type Reset, type Talk } from './talk.js';
 import type { TopicId } from './topic-ids.js';
 
+/** What the shard does with mailboxes, as far as other workers have to do with it. */
+export interface MailboxOffice {
+  readonly table: MailboxTable;
+  readonly mailboxes: Mailboxes;
+  readonly assured: Assured;
+  readonly consuming: Consuming;
+}
+
+/** Mailboxes named in one message of the workers' talk: half a KiB each at most. */
+const NOTICES_PER_TALK = 200;
+
 export class Inbound implements LinkReader {
   readonly #exchange: Exchange;
   readonly #interest: Interest;
   readonly #sessions: Sessions;
+  readonly #office: MailboxOffice;
   readonly #incarnation: number;
   readonly #reader: BatchReader;
   /** Per peer and path: the peer has noticed this incarnation, so what comes is for it. */
@@ -36,12 +53,14 @@ export class Inbound implements LinkReader {
     exchange: Exchange,
     interest: Interest,
     sessions: Sessions,
+    office: MailboxOffice,
     incarnation: number,
     onUp: (peer: Peer) => void,
   ) {
     this.#exchange = exchange;
     this.#interest = interest;
     this.#sessions = sessions;
+    this.#office = office;
     this.#incarnation = incarnation;
     this.#reader = new BatchReader();
     this.#live = [];
@@ -76,7 +95,8 @@ export class Inbound implements LinkReader {
     }
     if (kind === RecordKind.frames) this.#frames(peer, urgent, stamp, src, start, end);
     else if (kind === RecordKind.control) this.#talk(peer, decodeTalk<Talk>(src, start, end));
-    else this.#reset(peer, urgent, decodeTalk<Reset>(src, start, end));
+    else if (kind === RecordKind.reset) this.#reset(peer, urgent, decodeTalk<Reset>(src, start, end));
+    else if (this.#live[peer.slot * 2 + (urgent ? 0 : 1)]) this.#mailboxTalk(peer, kind, src, start, end);
   }
 
   onBatchEnd(): void {
@@ -91,7 +111,7 @@ export class Inbound implements LinkReader {
     if (incarnation < peer.incarnation) return;
     this.#forget(peer);
     peer.lost();
-    this.#sessions.peerLost(peer.slot);
+    this.#peerLost(peer.slot);
   }
 
   /** One record holds frames of one topic, lane and sender, or one announcement. */
@@ -191,7 +211,23 @@ export class Inbound implements LinkReader {
       case 'agent':
         this.#sessions.heard(talk.record as AgentRecord);
         break;
+      case 'mailboxes':
+        if (talk.renew) this.#office.table.renew(peer.slot);
+        for (const notice of talk.add) this.#office.table.add(notice, null);
+        for (const handle of talk.remove) this.#office.table.remove(handle);
+        break;
+      case 'consume':
+        this.#office.consuming.asked(peer, talk.ref, talk.session, talk.spec);
+        break;
+      case 'consuming':
+        this.#office.consuming.answered(talk.ref, talk.handle, talk.code, talk.message);
+        break;
+      case 'leave':
+        this.#office.mailboxes.leave(talk.session, talk.handle & 0xff_ffff);
+        break;
       case 'synced':
+        this.#office.table.renewed(peer.slot);
+        this.#office.consuming.peerUp(peer, this.#sessions.all());
         peer.up = true;
         this.#onUp(peer);
         break;
@@ -228,7 +264,7 @@ export class Inbound implements LinkReader {
       // It begins with nothing: what we know of it, and what we believe it to know, is of its predecessor.
       this.#forget(peer);
       peer.lost();
-      this.#sessions.peerLost(slot);
+      this.#peerLost(slot);
       this.#greeted[slot] = incarnation;
       this.#welcome(peer, true, incarnation);
       if (this.#early[slot] === incarnation) this.#welcome(peer, false, incarnation);
@@ -252,8 +288,44 @@ export class Inbound implements LinkReader {
   #sync(peer: Peer): void {
     peer.listening = true;
     this.#interest.sync(peer);
+    const notices = this.#office.mailboxes.notices();
+    for (let i = 0; i === 0 || i < notices.length; i += NOTICES_PER_TALK) {
+      const add = notices.slice(i, i + NOTICES_PER_TALK);
+      peer.tell(encodeTalk({ t: 'mailboxes', add, remove: [], renew: i === 0 }));
+    }
     this.#sessions.sync((bytes) => peer.tell(bytes));
     peer.tell(encodeTalk({ t: 'synced' }));
+  }
+
+  #mailboxTalk(peer: Peer, kind: RecordKind, src: Uint8Array, start: number, end: number): void {
+    const { assured, consuming } = this.#office;
+    switch (kind) {
+      case RecordKind.assured:
+        assured.arrived(peer.slot, src, start, end);
+        break;
+      case RecordKind.stored:
+        for (let at = start; at < end; at += STORED_SIZE) {
+          const { token, stored, code } = readStoredRecord(src, at);
+          assured.settle(peer.slot, token, stored, code);
+        }
+        break;
+      case RecordKind.deliver:
+        consuming.delivered(src, start, end, src[start + SESSION_PREFIX + OFFSET_LANE] & 7);
+        break;
+      case RecordKind.acks:
+        consuming.acked(src, start, end);
+        break;
+      case RecordKind.nack:
+        consuming.nacked(src, start);
+        break;
+    }
+  }
+
+  /** Its sessions are no consumers any more, and what it had not answered may or may not be stored. */
+  #peerLost(slot: number): void {
+    this.#sessions.peerLost(slot);
+    this.#office.consuming.peerLost(slot);
+    this.#office.assured.peerLost(slot);
   }
 
   #forget(peer: Peer): void {

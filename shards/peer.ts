@@ -125,6 +125,13 @@ export class Peer {
     if (this.listening) this.#write(this.#paths[0], RecordKind.control, 0, bytes, 0, bytes.length, 0);
   }
 
+  /** Messages on their way to, and from, mailboxes. False: too much waits for the link already. */
+  send(kind: RecordKind, urgent: boolean, src: Uint8Array, start: number, end: number): boolean {
+    if (!this.listening || this.backlog > MAX_LIVE) return false;
+    this.#write(this.#paths[urgent ? 0 : 1], kind, 0, src, start, end, 0);
+    return true;
+  }
+
   /** Says on one path where a new incarnation begins, or that one was noticed. */
   reset(urgent: boolean, bytes: Uint8Array): void {
     this.#write(this.#paths[urgent ? 0 : 1], RecordKind.reset, 0, bytes, 0, bytes.length, 0);

@@ -3,10 +3,12 @@ import { randomBytes } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
+import { prepareDataDir } from '../lib/config/data-dir.js';
 import type { BrokerConfig } from '../lib/config/index.js';
 import { ACCEPTOR_LIMITS, Acceptor, type AcceptorLimits } from './acceptor.js';
 import type { Arrival } from './arrival.js';
 import { type Ground, prepareGround, type SharedMemory } from './ground.js';
+import { lockDataDir } from './journal/directory.js';
 import { Placement } from './placement.js';
 import { type NodeLog, SUPERVISOR_TIMING, Supervisor, type SupervisorTiming } from './supervisor.js';
 import type { BootData, LinkKind } from './worker-protocol.js';
@@ -88,6 +90,7 @@ class Primary implements RunningNode {
   #accept: BootData['accept'];
   #address: { host: string; port: number };
   #ground: Ground | null;
+  #unlock: () => void;
   #stopping: boolean;
   #killing: boolean;
   #resolveClosed: (code: number) => void;
@@ -101,6 +104,7 @@ class Primary implements RunningNode {
     this.#accept = options.accept ?? 'primary';
     this.#address = { host: config.host, port: config.port };
     this.#ground = null;
+    this.#unlock = () => {};
     this.#stopping = false;
     this.#killing = false;
     this.#resolveClosed = () => {};
@@ -129,7 +133,10 @@ class Primary implements RunningNode {
       supervisor: this.#supervisor,
       log,
     });
-    this.#onExit = () => this.#ground?.remove();
+    this.#onExit = () => {
+      this.#ground?.remove();
+      this.#unlock();
+    };
     let first: { signal: NodeJS.Signals; at: number } | null = null;
     this.#onSignal = (signal) => {
       const now = performance.now();
@@ -180,6 +187,8 @@ class Primary implements RunningNode {
     }
     try {
       await this.#listen();
+      const { dataDir } = this.#config;
+      if (dataDir !== undefined) this.#unlock = lockDataDir(prepareDataDir(dataDir));
       this.#ground = await prepareGround(this.#config, this.#instance, this.#log, this.#options.sharedMemory);
       await this.#supervisor.start();
     } catch (error) {
@@ -248,6 +257,7 @@ class Primary implements RunningNode {
     process.off('SIGTERM', this.#onSignal);
     process.off('SIGINT', this.#onSignal);
     this.#ground?.remove();
+    this.#unlock();
     this.#resolveClosed(code);
   }
 }

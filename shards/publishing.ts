@@ -2,7 +2,7 @@
  * From what an agent publishes to what the exchange delivers. Frames by topic id that follow each other with the same
  * topic and lane are one run: looked up once, copied once. Everything else (topics spelled out, extensions) goes one by one.
  */
-import type { ErrorCode } from '../lib/errors.js';
+import { type ErrorCode, FlowbusError } from '../lib/errors.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import type { Topic } from '../lib/topics/table.js';
@@ -11,6 +11,7 @@ import type { BatchReader } from '../lib/wire/batch.js';
 import { checksumHolds, checksumSeed } from '../lib/wire/checksum.js';
 import { EXTENSION_FLAGS, Extensions } from '../lib/wire/extensions.js';
 import { Flag } from '../lib/wire/frame.js';
+import type { Assured } from './assured.js';
 import type { Exchange } from './exchange.js';
 import type { Route } from './route.js';
 import type { SenderId } from './sender-ids.js';
@@ -43,6 +44,7 @@ export interface Refusal {
 
 export class Publishing {
   readonly #exchange: Exchange;
+  readonly #assured: Assured;
   readonly #verify: boolean;
   readonly #extensions: Extensions;
   // The run that is being gathered; #runTopic is null when there is none.
@@ -57,8 +59,9 @@ export class Publishing {
   #seedTopic: string;
 
   /** `verify`: whether checksums are checked at the door. */
-  constructor(exchange: Exchange, verify: boolean) {
+  constructor(exchange: Exchange, assured: Assured, verify: boolean) {
     this.#exchange = exchange;
+    this.#assured = assured;
     this.#verify = verify;
     this.#extensions = new Extensions();
     this.#runTopic = null;
@@ -148,13 +151,13 @@ export class Publishing {
     counters[C.publishesIn] += frames;
     counters[C.publishBytesIn] += end - start;
     const takers = route.sessions.length + route.peers.length;
-    if (takers === 0) {
+    if (takers === 0 && !takesLive(route)) {
       counters[C.routedNone] += frames;
       if ((flags & Flag.wantsReply) === 0 && !text.startsWith(AGENT_PREFIX)) return null;
       exchange.dropped(src, start, Reason.noAgent, frames);
       return 'UNKNOWN_AGENT';
     }
-    counters[takers === 1 ? C.routedUnicast : C.routedMulticast] += frames;
+    counters[takers <= 1 ? C.routedUnicast : C.routedMulticast] += frames;
     exchange.deliver(
       route,
       id,
@@ -201,13 +204,36 @@ export class Publishing {
       }
       if (!text.startsWith(REPLY_PREFIX)) topic = this.#offerId(session, text, topic);
     }
-    if (this.#verify && !checksumHolds(bytes, start, end - start, this.#seedFor(session.sender.text, text))) {
+    const assured = (flags & Flag.assured) !== 0;
+    if (
+      (this.#verify || assured) &&
+      !checksumHolds(bytes, start, end - start, this.#seedFor(session.sender.text, text))
+    ) {
       exchange.dropped(bytes, start, Reason.invalid, 1);
       return refusal('CHECKSUM_MISMATCH', null, text, this.#correlation());
     }
-    if ((flags & Flag.assured) !== 0) return refusal('NO_MAILBOX', null, text, this.#correlation());
+    if (assured) return this.#store(session, reader, topic, text, id);
     const code = this.send(session.sender, topic, text, id, bytes, start, end, 1, reader.lane, flags);
     return code === null ? null : refusal(code, null, text, this.#correlation());
+  }
+
+  #store(
+    session: Session,
+    reader: BatchReader,
+    topic: Topic<Route> | null,
+    text: string,
+    id: TopicId<Route> | null,
+  ): Refusal | null {
+    const { counters } = this.#exchange;
+    counters[C.publishesIn]++;
+    counters[C.publishBytesIn] += reader.end - reader.start;
+    try {
+      this.#assured.take(session, reader, this.#extensions, topic, text, id);
+      return null;
+    } catch (error) {
+      if (!(error instanceof FlowbusError)) throw error;
+      return refusal(error.code, error.message, text, this.#extensions.messageId);
+    }
   }
 
   /** By what the publisher knows the message whose extensions were read last. */
@@ -232,6 +258,11 @@ export class Publishing {
     }
     return this.#seed;
   }
+}
+
+/** Whether a mailbox on this worker takes live messages; those elsewhere are behind peers. */
+function takesLive(route: Route): boolean {
+  return route.mailboxes.some((mailbox) => mailbox.home !== null && mailbox.takesLive);
 }
 
 function unknownId(id: number): Refusal {

@@ -11,6 +11,8 @@ import { Pressure, PressureState } from '../lib/queues/pressure.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import { OFFSET_SENDER, OFFSET_TOPIC_ID, OFFSET_TOTAL, readU24, readU32 } from '../lib/wire/frame.js';
 import type { ExchangeView } from './exchange-view.js';
+import type { ConsumeSpec } from './intake.js';
+import type { Refusal } from './publishing.js';
 import type { SenderId } from './sender-ids.js';
 import type { TopicId } from './topic-ids.js';
 
@@ -24,6 +26,8 @@ export interface Sink {
   send(chunk: Chunk): void;
   credit(limit: number): void;
   gap(missed: number, reason: string): void;
+  /** Says that an assured publish was refused; doors that take none have no such method. */
+  refuse?(refusal: Refusal): void;
   pause(): void;
   resume(): void;
   /** Asks the other side for a sign of life. */
@@ -75,6 +79,8 @@ export class Session implements LanesOwner {
   holds: number;
   paused: boolean;
   ended: boolean;
+  /** From which mailboxes its connection consumes, by handle; null: from none. At most MAX_CONSUMED. */
+  consumes: Map<number, ConsumeSpec> | null;
   /** Mark of the last route that it was put into: keeps it from standing there twice. */
   routeMark: number;
   /** Bytes of answers put in line since none waited. */
@@ -114,6 +120,7 @@ export class Session implements LanesOwner {
     this.holds = 0;
     this.paused = false;
     this.ended = false;
+    this.consumes = null;
     this.routeMark = 0;
     this.#answers = 0;
     this.#feeders = null;
@@ -153,6 +160,13 @@ export class Session implements LanesOwner {
     exchange.backlogBytes += size;
     this.touch();
     if (pressure.state === PressureState.pressed || this.lanes.bytes >= pressure.high) this.#press(from);
+  }
+
+  /** Puts a deliver frame in line: what may wait is bounded by what a consumer may have in flight. */
+  deliver(lane: number, src: Uint8Array, start: number, end: number): void {
+    this.lanes.append(lane, src, start, end, 0, false, 0);
+    this.#exchange.backlogBytes += end - start;
+    this.touch();
   }
 
   /** Goes ahead of the first message that needs it: bounded by what waits, so it is not held against the agent. */
@@ -301,6 +315,7 @@ export class Session implements LanesOwner {
     this.announces = false;
     // Zero would say that there is a connection.
     this.lostAt = this.#exchange.now || 1;
+    if (this.consumes !== null) this.#exchange.leave(this);
     this.lanes.control.clear();
     this.pressure.shed();
     this.release();

@@ -12,7 +12,7 @@ import { Encoding, LANE_NORMAL } from '../lib/wire/frame.js';
 import { FrameWriter } from '../lib/wire/writer.js';
 import type { Exchange } from './exchange.js';
 import type { Interest } from './interest.js';
-import type { Taker } from './route.js';
+import type { Peer } from './peer.js';
 import type { SenderId } from './sender-ids.js';
 import { Session, type Sink } from './session.js';
 import { newSessionName } from './session-names.js';
@@ -117,7 +117,7 @@ export class Sessions {
     return session !== undefined && session.sender.number === number ? session : null;
   }
 
-  locate(agentId: string): Taker | null {
+  locate(agentId: string): Session | Peer | null {
     const own = this.#byAgent.get(agentId);
     if (own !== undefined) return own;
     const record = this.directory.get(agentId);
@@ -201,6 +201,7 @@ export class Sessions {
   end(session: Session, code: GoawayCode | null, message: string): void {
     if (session.ended) return;
     session.ended = true;
+    if (session.consumes !== null) this.#exchange.leave(session);
     const sink = session.sink;
     session.sink = null;
     sink?.close(code, message, code === 'SHUTTING_DOWN' || code === 'HEARTBEAT_TIMEOUT');

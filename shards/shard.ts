@@ -1,14 +1,24 @@
 /** A shard without its process: everything between the doors and the links. */
 import type { BrokerConfig } from '../lib/config/index.js';
+import type { ErrorCode } from '../lib/errors.js';
 import type { Links } from '../lib/links.js';
 import type { TelemetryBlock } from '../lib/telemetry/block.js';
 import { C } from '../lib/telemetry/counters.js';
+import { Flag, OFFSET_FLAGS } from '../lib/wire/frame.js';
+import { Assured } from './assured.js';
+import { Consuming } from './consuming.js';
 import { Exchange, type ExchangePort } from './exchange.js';
-import { Inbound } from './inbound.js';
+import { Inbound, type MailboxOffice } from './inbound.js';
+import type { MailboxPort } from './intake.js';
 import { Interest } from './interest.js';
+import type { JournalSettings } from './journal/journal.js';
+import type { MailboxNotice, MailboxRef } from './mailbox-ref.js';
+import { MailboxTable } from './mailbox-table.js';
+import { Mailboxes } from './mailboxes.js';
 import { Peer } from './peer.js';
 import { Publishing } from './publishing.js';
-import type { Taker } from './route.js';
+import type { Route } from './route.js';
+import type { SenderId } from './sender-ids.js';
 import type { Session } from './session.js';
 import { Sessions } from './sessions.js';
 import { encodeTalk } from './talk.js';
@@ -26,11 +36,15 @@ export interface ShardBoot {
   config: BrokerConfig;
 }
 
-export class Shard implements ExchangePort {
+export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
   readonly exchange: Exchange;
   readonly interest: Interest;
   readonly sessions: Sessions;
   readonly publishing: Publishing;
+  readonly table: MailboxTable;
+  readonly mailboxes: Mailboxes;
+  readonly assured: Assured;
+  readonly consuming: Consuming;
   readonly links: Links;
   readonly #inbound: Inbound;
   readonly #counters: Float64Array;
@@ -66,13 +80,31 @@ export class Shard implements ExchangePort {
       resumeWindow: config.resumeWindow,
       maxSubscriptions: config.maxSubscriptions,
     });
-    this.publishing = new Publishing(this.exchange, config.verifyChecksums);
-    this.#inbound = new Inbound(this.exchange, this.interest, this.sessions, incarnation, (peer) => {
+    this.table = new MailboxTable(this.exchange);
+    this.mailboxes = new Mailboxes(this.exchange, this.table, this, {
+      maxMessages: config.mailboxMessages,
+      maxBytes: config.mailboxSize,
+      maxAge: config.mailboxAge,
+      lease: config.lease,
+      retryBase: config.retryBase,
+      retryCap: config.retryCap,
+    });
+    this.assured = new Assured(this.exchange, this.mailboxes);
+    this.consuming = new Consuming(this.exchange, this.interest, this.table, this.mailboxes, (number) =>
+      this.sessions.bearer(number),
+    );
+    this.publishing = new Publishing(this.exchange, this.assured, config.verifyChecksums);
+    this.#inbound = new Inbound(this.exchange, this.interest, this.sessions, this, incarnation, (peer) => {
       onUp(peer);
       this.#told(peer.slot);
     });
     for (let peer = 0; peer < workers; peer++)
       this.exchange.peers.push(peer === slot ? null : new Peer(this.exchange, peer, links.to(peer)));
+  }
+
+  /** Brings back what the journal of this slot holds, before `start`; returns how many messages that are. */
+  recover(settings: JournalSettings, orphans: readonly string[]): number {
+    return this.mailboxes.open(settings, orphans);
   }
 
   /** Begins to read the links; resolves when the workers in `living` have told what they know, or take too long. */
@@ -107,6 +139,7 @@ export class Shard implements ExchangePort {
     exchange.checkPressure();
     this.sessions.check();
     this.interest.check();
+    this.mailboxes.check();
     const counters = this.#counters;
     counters[C.connections] = this.sessions.attached + greetings;
     counters[C.agents] = this.sessions.agents;
@@ -136,9 +169,10 @@ export class Shard implements ExchangePort {
     for (const session of [...this.sessions.all()])
       this.sessions.end(session, 'SHUTTING_DOWN', 'This node is shutting down: connect to another, or wait.');
     this.exchange.endTurn();
+    this.mailboxes.close();
   }
 
-  locate(agentId: string): Taker | null {
+  locate(agentId: string): Session | Peer | null {
     return this.sessions.locate(agentId);
   }
 
@@ -148,6 +182,39 @@ export class Shard implements ExchangePort {
 
   tellHold(worker: number, sender: number, held: boolean): void {
     this.exchange.peers[worker]?.tell(encodeTalk({ t: held ? 'hold' : 'release', sender }));
+  }
+
+  mailboxOf(agentId: string): MailboxRef | null {
+    return this.table.ofAgent(agentId);
+  }
+
+  storeLive(route: Route, from: SenderId, src: Uint8Array, start: number, end: number): void {
+    // The assured one was sent to the mailboxes by itself; this is the copy for those who have none.
+    if ((src[start + OFFSET_FLAGS] & Flag.assured) === 0)
+      this.mailboxes.storeLive(route, from.text, src, start, end);
+  }
+
+  settle(): void {
+    this.mailboxes.turn();
+    this.assured.flush();
+  }
+
+  leave(session: Session): void {
+    this.consuming.left(session);
+  }
+
+  deliver(session: number, lane: number, src: Uint8Array, start: number, end: number): void {
+    this.consuming.deliver(session, lane, src, start, end);
+  }
+
+  stored(slot: number, token: number, stored: number, code: ErrorCode | null): void {
+    this.assured.stored(slot, token, stored, code);
+  }
+
+  announce(add: MailboxNotice[], remove: number[]): void {
+    const bytes = encodeTalk({ t: 'mailboxes', add, remove, renew: false });
+    for (const peer of this.exchange.peers) peer?.tell(bytes);
+    this.exchange.tick();
   }
 
   cutOff(session: Session): void {

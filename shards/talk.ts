@@ -3,13 +3,21 @@
  * it is per message. Everything is told in order on the urgent path; a worker knows no more of a peer than that.
  */
 import type { AgentRecord } from '../lib/directory.js';
+import type { ConsumeSpec } from './intake.js';
+import type { MailboxNotice } from './mailbox-ref.js';
 
 export type Talk =
   /** Patterns that have got their first, or lost their last, subscriber there. */
   | { t: 'interest'; add: string[]; remove: string[] }
   /** An agent came, changed its state, or left (state offline). */
   | { t: 'agent'; record: AgentRecord }
-  /** The answer to a reset begins with all interest and agents; this ends it. */
+  /** Mailboxes that live there, or have ceased to. `renew`: these, and what follows until `synced`, are all. */
+  | { t: 'mailboxes'; add: MailboxNotice[]; remove: number[]; renew: boolean }
+  /** A session there wants to consume from a mailbox here, and the answer; or wants to no more. `ref` 0: without an answer. */
+  | { t: 'consume'; ref: number; session: number; spec: ConsumeSpec }
+  | { t: 'consuming'; ref: number; handle: number; code: string | null; message: string }
+  | { t: 'leave'; session: number; handle: number }
+  /** The answer to a reset begins with all interest, mailboxes and agents; this ends it. */
   | { t: 'synced' }
   /** Please answer when everything before this is applied. */
   | { t: 'barrier'; n: number }

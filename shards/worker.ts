@@ -12,6 +12,7 @@ import { WebSocketDoor } from './doors/websocket.js';
 import { createHttpDoor } from './http/door.js';
 import { Gate } from './http/gate.js';
 import { createHttpServer } from './http/server.js';
+import { journalDir, orphansOf } from './journal/directory.js';
 import { pinToCore } from './pinning.js';
 import { joinPrimary, type PrimaryChannel, readBootData, reportFailure } from './primary-channel.js';
 import { limitSendQueue } from './send-queue.js';
@@ -63,6 +64,7 @@ class Worker {
       sessions: this.#shard.sessions,
       interest: this.#shard.interest,
       publishing: this.#shard.publishing,
+      consuming: this.#shard.consuming,
       avro: avroControl,
       authorise:
         authSecret === undefined
@@ -105,6 +107,7 @@ class Worker {
 
   async start(): Promise<void> {
     const boot = this.#boot;
+    this.#recover(boot);
     await this.#shard.start(
       boot.epochs.flatMap((epoch, slot) => (epoch > 0 && slot !== boot.slot ? [slot] : [])),
     );
@@ -122,6 +125,17 @@ class Worker {
       `shard ${boot.slot} is ready`,
     );
     this.#channel.ready();
+  }
+
+  #recover({ slot, workers, config }: BootData): void {
+    const { dataDir, fsync, journalSize } = config;
+    if (dataDir === undefined) return;
+    const began = performance.now();
+    const maxBytes = Math.floor(journalSize / workers);
+    const settings = { dir: journalDir(dataDir, slot), fsync, maxBytes };
+    const messages = this.#shard.recover(settings, orphansOf(dataDir, slot, workers));
+    const ms = Math.round(performance.now() - began);
+    this.#log.info({ slot, messages, ms }, `the journal of shard ${slot} holds ${messages} messages`);
   }
 
   /** Only now: what starting has to compile may use every core. */

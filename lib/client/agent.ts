@@ -7,6 +7,7 @@ import { type AgentFilter, type AgentRecord, type CapabilityTarget, Directory } 
 import type { AgentEvents } from './events.js';
 import type { Message } from './message.js';
 import { badOption, checkCallOptions, checkInteger, laneOf } from './options.js';
+import type { OutgoingTopic } from './outgoing-topics.js';
 import { encodePayload, type Payload } from './payload.js';
 import type { Stored } from './requests.js';
 import type { Session } from './session.js';
@@ -25,13 +26,17 @@ export interface SendOptions {
   traceparent?: string | undefined;
 }
 
-export interface PublishOptions extends SendOptions {
+/** What is kept until it is received. */
+export interface AssuredOptions extends SendOptions {
   /** Store it: resolves once every mailbox that matches has journaled it. */
   assured?: boolean | undefined;
   /** Names the message, 1 to 64 bytes: mailboxes drop what they have seen. Default, if assured: a random one. */
   messageId?: string | Uint8Array | undefined;
   /** Milliseconds to wait for the ack of an assured publish, 1 to 86,400,000. Default 5000. */
   timeout?: number | undefined;
+}
+
+export interface PublishOptions extends AssuredOptions {
   /** A topic where answers are awaited, for patterns that `request()` does not cover. */
   replyTo?: string | undefined;
   /** What answers have to repeat, 1 to 64 bytes. */
@@ -56,14 +61,13 @@ export interface AgentCounts {
 }
 
 const SEND_OPTIONS: readonly (keyof SendOptions)[] = ['priority', 'ttl', 'key', 'headers', 'traceparent'];
-const PUBLISH_OPTIONS: readonly (keyof PublishOptions)[] = [
+const ASSURED_OPTIONS: readonly (keyof AssuredOptions)[] = [
   ...SEND_OPTIONS,
   'assured',
   'messageId',
   'timeout',
-  'replyTo',
-  'correlation',
 ];
+const PUBLISH_OPTIONS: readonly (keyof PublishOptions)[] = [...ASSURED_OPTIONS, 'replyTo', 'correlation'];
 const REQUEST_OPTIONS: readonly (keyof RequestOptions)[] = [...SEND_OPTIONS, 'timeout'];
 
 const DEFAULT_TIMEOUT = 5000;
@@ -116,7 +120,7 @@ export class Agent {
    * Calls `handler` for every message on the topics that match `pattern` (`*`: one level, `**`: any number).
    * Resolves once every live shard of the node knows. Messages may come before that; one that several patterns of
    * this agent match is given to the handler of each. Rejects with BAD_PATTERN, FORBIDDEN_TOPIC, LIMIT_REACHED,
-   * NO_MAILBOX (for `options`, in this version), TIMEOUT, CLOSED.
+   * TIMEOUT, CLOSED; with `group` also with NO_JOURNAL, JOURNAL_FULL, MAILBOX_UNAVAILABLE.
    */
   async subscribe(pattern: string, handler: Handler, options?: SubscribeOptions): Promise<Subscription> {
     this.session.checkOpen();
@@ -131,7 +135,7 @@ export class Agent {
    * Throws BAD_TOPIC, BAD_OPTION, PAYLOAD_TOO_LARGE, BUFFER_FULL, CLOSED; then it was not taken.
    *
    * With `assured: true` a promise, which resolves once every matching mailbox has stored the message, and rejects
-   * with NO_MAILBOX, TIMEOUT, DISCONNECTED or any of the above. With the same `messageId` it is safe to repeat.
+   * with NO_MAILBOX, MAILBOX_FULL, JOURNAL_FULL, MAILBOX_UNAVAILABLE, TIMEOUT, DISCONNECTED or any of the above. With the same `messageId` it is safe to repeat.
    */
   publish(topic: string, payload: Payload, options: PublishOptions & { assured: true }): Promise<Stored>;
   publish(
@@ -144,15 +148,26 @@ export class Agent {
     const { outbox, topics, settings } = this.session;
     if (options === undefined) return outbox.write(topics.get(topic), payload, settings.lane, 0, null);
     checkCallOptions(options, PUBLISH_OPTIONS);
-    if (options.assured === true) return this.publishAssured(topic, payload, options);
+    if (options.assured === true) return this.publishAssured(() => topics.get(topic), payload, options);
     return outbox.write(topics.get(topic), payload, this.laneOf(options), 0, options);
   }
 
-  /** A live message to one agent's own address, where it is the event `message`. Returns and throws as `publish`. */
-  send(agentId: string, payload: Payload, options?: SendOptions): boolean {
+  /**
+   * A message to one agent's own address, where it is the event `message`. Returns and throws as `publish`: with `assured: true`
+   * it goes to the agent's mailbox, whether or not the agent is there.
+   */
+  send(agentId: string, payload: Payload, options: AssuredOptions & { assured: true }): Promise<Stored>;
+  send(
+    agentId: string,
+    payload: Payload,
+    options?: AssuredOptions & { assured?: false | undefined },
+  ): boolean;
+  send(agentId: string, payload: Payload, options?: AssuredOptions): boolean | Promise<Stored>;
+  send(agentId: string, payload: Payload, options?: AssuredOptions): boolean | Promise<Stored> {
     const { outbox, topics, settings } = this.session;
     if (options === undefined) return outbox.write(topics.to(agentId), payload, settings.lane, 0, null);
-    checkCallOptions(options, SEND_OPTIONS);
+    checkCallOptions(options, ASSURED_OPTIONS);
+    if (options.assured === true) return this.publishAssured(() => topics.to(agentId), payload, options);
     return outbox.write(topics.to(agentId), payload, this.laneOf(options), 0, options);
   }
 
@@ -227,11 +242,13 @@ export class Agent {
    * `close()`. Without a connection it waits for the next one. Rejects when the agent ends before.
    */
   async drain(): Promise<void> {
-    const { subscriptions, dispatch, requests, outbox } = this.session;
+    const { subscriptions, consumers, dispatch, requests, outbox } = this.session;
     this.session.checkOpen();
     this.draining = true;
     await subscriptions.clear();
     await dispatch.drain();
+    // Not before: what the handlers have done is acked first.
+    consumers.clear();
     await requests.empty();
     outbox.seal(new FlowbusError('CLOSED', 'The agent has been drained: it takes no new messages.'));
     outbox.flush();
@@ -268,8 +285,12 @@ export class Agent {
     return options.priority === undefined ? this.session.settings.lane : laneOf(options.priority);
   }
 
-  private async publishAssured(topic: string, payload: Payload, options: PublishOptions): Promise<Stored> {
-    const { outbox, topics, requests, dispatch } = this.session;
+  private async publishAssured(
+    topic: () => OutgoingTopic,
+    payload: Payload,
+    options: PublishOptions,
+  ): Promise<Stored> {
+    const { outbox, requests, dispatch } = this.session;
     this.session.checkOpen();
     const timeout = checkInteger('timeout', options.timeout ?? DEFAULT_TIMEOUT, 1, MAX_TIMEOUT);
     const { key, ack } = requests.openAssured(timeout, options.messageId);
@@ -283,7 +304,7 @@ export class Agent {
         traceparent: options.traceparent,
         headers: options.headers,
       };
-      outbox.write(topics.get(topic), payload, this.laneOf(options), Flag.assured, extensions);
+      outbox.write(topic(), payload, this.laneOf(options), Flag.assured, extensions);
       dispatch.listen();
     } catch (error) {
       requests.failAssured(key, asFlowbusError(error));

@@ -11,7 +11,7 @@ import type { ActiveSubscription, Wanted } from './subscriptions.js';
  */
 export const MAX_ANNOUNCED = 262_144;
 
-/** Spelled-out topics that are remembered, at most; the map is simply begun anew when it is full. */
+/** Topics, and senders, that are spelled out and remembered, at most; the map is simply begun anew when it is full. */
 const MAX_SPELLED = 4096;
 
 export class Sender {
@@ -38,6 +38,8 @@ export const RouteKind = {
   own: 1,
   /** To one of this agent's reply addresses. */
   reply: 2,
+  /** Out of a mailbox, whatever its topic. */
+  mailbox: 3,
 } as const;
 export type RouteKind = (typeof RouteKind)[keyof typeof RouteKind];
 
@@ -75,6 +77,7 @@ export class Announcements {
   private readonly topics: Map<number, IncomingTopic>;
   private readonly senders: Map<number, Sender>;
   private readonly spelled: Map<string, IncomingTopic>;
+  private readonly named: Map<string, Sender>;
   // The last of each, because neighbours in a batch are mostly alike.
   private lastId: number;
   private lastTopic: IncomingTopic | null;
@@ -86,6 +89,7 @@ export class Announcements {
     this.topics = new Map();
     this.senders = new Map([[0, BUS]]);
     this.spelled = new Map();
+    this.named = new Map();
     this.lastId = 0;
     this.lastTopic = null;
     this.lastSender = BUS;
@@ -126,14 +130,30 @@ export class Announcements {
     if (last !== null && equals(last.bytes, b, start, end)) return last;
     const text = decodeTopic(b, start, end);
     if (text === null) return null;
+    const topic = this.topicOf(text);
+    this.lastSpelled = topic;
+    return topic;
+  }
+
+  topicOf(text: string): IncomingTopic {
     let topic = this.spelled.get(text);
     if (topic === undefined) {
       if (this.spelled.size >= MAX_SPELLED) this.spelled.clear();
       topic = new IncomingTopic(text, this.kindOf(text));
       this.spelled.set(text, topic);
     }
-    this.lastSpelled = topic;
     return topic;
+  }
+
+  /** A sender that is named, not numbered. */
+  senderOf(text: string): Sender {
+    let sender = this.named.get(text);
+    if (sender === undefined) {
+      if (this.named.size >= MAX_SPELLED) this.named.clear();
+      sender = new Sender(0, text);
+      this.named.set(text, sender);
+    }
+    return sender;
   }
 
   /** `id` stands for `text` from now on. Throws LIMIT_REACHED. */

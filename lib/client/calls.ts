@@ -1,6 +1,6 @@
-/** Control frames that the broker answers: subscribe, unsubscribe and query, each by its reference. */
+/** Control frames that the broker answers, each by its reference. */
 import { FlowbusError } from '../errors.js';
-import type { ControlPayloads, Result } from '../wire/control.js';
+import type { Consume, Consuming, ControlPayloads, Result } from '../wire/control.js';
 import type { PatternOffice } from './subscriptions.js';
 
 /** Calls that may be pending at a time. */
@@ -9,7 +9,10 @@ export const MAX_CALLS = 65_536;
 /** How long a broker may take to answer, once it has been asked (ms). */
 export const CALL_TIMEOUT = 10_000;
 
-export type CallKind = 'subscribe' | 'unsubscribe' | 'query';
+export type CallKind = 'subscribe' | 'unsubscribe' | 'query' | 'consume';
+/** Null: a plain ack. */
+export type Answer = Result | Consuming | null;
+type AnswerTo<K> = K extends 'query' ? Result : K extends 'consume' ? Consuming : null;
 
 export interface CallOffice {
   /** Sends the frame. False: there is no connection. */
@@ -18,18 +21,18 @@ export interface CallOffice {
   onCall(): void;
 }
 
-/** One call. Result is null where the answer is a plain ack. */
+/** One call. */
 class Call {
   readonly kind: CallKind;
   readonly payload: ControlPayloads[CallKind];
-  readonly resolve: (result: Result | null) => void;
+  readonly resolve: (result: Answer) => void;
   readonly reject: (error: FlowbusError) => void;
   timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     kind: CallKind,
     payload: ControlPayloads[CallKind],
-    resolve: (result: Result | null) => void,
+    resolve: (result: Answer) => void,
     reject: (error: FlowbusError) => void,
   ) {
     this.kind = kind;
@@ -67,23 +70,25 @@ export class Calls implements PatternOffice {
    * Asks the broker. Without a connection queries reject with DISCONNECTED, the others wait for the next one.
    * Rejects with LIMIT_REACHED, TIMEOUT, or what the broker answers.
    */
-  open<K extends CallKind>(kind: K, payload: ControlPayloads[K]): Promise<Result | null> {
+  open<K extends CallKind>(kind: K, payload: ControlPayloads[K]): Promise<AnswerTo<K>> {
     if (this.ended !== null) return Promise.reject(new FlowbusError(this.ended.code, this.ended.message));
     if (this.pending.size >= MAX_CALLS) {
       return Promise.reject(new FlowbusError('LIMIT_REACHED', `${MAX_CALLS} calls are pending already.`));
     }
     return new Promise((resolve, reject) => {
-      this.send(new Call(kind, payload, resolve, reject));
+      // `settle` looks whether the answer is of the kind.
+      const take = resolve as (answer: Answer) => void;
+      this.send(new Call(kind, payload, take, reject));
     });
   }
 
   /** False when nobody waits for that reference (any more). */
-  settle(ref: number, result: Result | null): boolean {
+  settle(ref: number, result: Answer): boolean {
     const call = this.take(ref);
     if (call === undefined) return false;
-    if (call.kind === 'query' && result === null) {
-      call.reject(new FlowbusError('BAD_CONTROL', 'The broker answered a query with an ack.'));
-    } else call.resolve(result);
+    if (fits(call.kind, result)) call.resolve(result);
+    else
+      call.reject(new FlowbusError('BAD_CONTROL', `The broker answered ${call.kind} with another's answer.`));
     return true;
   }
 
@@ -96,6 +101,10 @@ export class Calls implements PatternOffice {
 
   async subscribe(pattern: string): Promise<void> {
     await this.open('subscribe', { patterns: [pattern] });
+  }
+
+  consume(wish: Consume): Promise<Consuming> {
+    return this.open('consume', wish);
   }
 
   async unsubscribe(pattern: string): Promise<void> {
@@ -166,8 +175,15 @@ export class Calls implements PatternOffice {
   }
 }
 
+function fits(kind: CallKind, answer: Answer): boolean {
+  if (kind === 'query') return answer !== null && 'records' in answer;
+  if (kind === 'consume') return answer !== null && 'mailbox' in answer;
+  return true;
+}
+
 /** Whether the broker knows it already. Otherwise it will, which is what the calls behind this one start from. */
 function settledBy(known: Set<string>, call: Call): boolean {
+  if (call.kind === 'consume') return false;
   const subscribes = call.kind === 'subscribe';
   let settled = true;
   for (const pattern of call.patterns) {

@@ -2,8 +2,8 @@
 import { FlowbusError, isErrorCode } from '../errors.js';
 import type { BatchReader } from '../wire/batch.js';
 import type { ControlCodec, ErrorPayload, Welcome } from '../wire/control.js';
-import { Extensions } from '../wire/extensions.js';
-import { Encoding, Flag, FrameType, readU32, readU64 } from '../wire/frame.js';
+import { readStored } from '../wire/delivery.js';
+import { Encoding, FrameType, readU64 } from '../wire/frame.js';
 import type { Calls } from './calls.js';
 import type { Connection } from './connection.js';
 import type { Emitter } from './events.js';
@@ -20,8 +20,6 @@ export interface ControlOffice {
   /** The broker does not know a topic id that it announced before. */
   forgetTopicIds(): void;
 }
-
-const extensions = new Extensions();
 
 /** Throws BAD_CONTROL, BAD_TYPE for what is malformed or out of place. */
 export function readControl(
@@ -64,6 +62,9 @@ export function readControl(
     case FrameType.result:
       office.calls.settle(frame.sequence, codec.decode('result', bytes, payloadStart, end));
       return;
+    case FrameType.consuming:
+      office.calls.settle(frame.sequence, codec.decode('consuming', bytes, payloadStart, end));
+      return;
     case FrameType.gap: {
       const { missed, reason } = codec.decode('gap', bytes, payloadStart, end);
       office.events.gap({ missed: missed < 0 ? undefined : missed, reason });
@@ -77,21 +78,19 @@ export function readControl(
   }
 }
 
-/**
- * The ack of a call bears its reference. That of an assured publish bears its message id as extension, and how many
- * mailboxes stored it as a 32-bit payload.
- */
+/** The ack of a call bears its reference; those of assured publishes their message ids, and how many mailboxes hold each. */
 function readAck(frame: BatchReader, office: ControlOffice): void {
   if (frame.sequence !== 0) {
     office.calls.settle(frame.sequence, null);
     return;
   }
-  const bad = new FlowbusError('BAD_CONTROL', 'An ack must bear a reference, or a message id and a count.');
-  if ((frame.flags & Flag.extensions) === 0 || frame.payloadSize !== 4) throw bad;
-  if (extensions.read(frame.bytes, frame.extensionsStart, frame.payloadStart) !== null) throw bad;
-  const id = extensions.messageId;
-  if (id === null) throw bad;
-  office.requests.stored(id, readU32(frame.bytes, frame.payloadStart));
+  const { requests } = office;
+  const whole = readStored(frame.bytes, frame.payloadStart, frame.end, (id, stored) =>
+    requests.stored(id, stored),
+  );
+  if (!whole || frame.payloadSize === 0) {
+    throw new FlowbusError('BAD_CONTROL', 'An ack must bear a reference, or message ids and counts.');
+  }
 }
 
 /** An error goes to whoever awaits an answer of that reference or correlation, else it is an event. */

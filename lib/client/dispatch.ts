@@ -10,7 +10,9 @@
  * be paused (browsers), the backlog grows up to its bound; what comes beyond is dropped and reported as a gap.
  */
 import { describe, FlowbusError } from '../errors.js';
-import { type IncomingTopic, RouteKind } from './announcements.js';
+import { IncomingTopic, RouteKind } from './announcements.js';
+import type { AssuredMessage } from './assured-message.js';
+import type { Consumers } from './consumers.js';
 import type { Emitter } from './events.js';
 import { Fifo } from './fifo.js';
 import type { Message } from './message.js';
@@ -35,6 +37,9 @@ interface Waiting {
   readonly topic: IncomingTopic;
 }
 
+/** Stands for the topic of whatever comes out of a mailbox: the mailbox says who handles it. */
+const FROM_MAILBOX = new IncomingTopic('', RouteKind.mailbox);
+
 /** What a thenable is, as `await` sees it. */
 function isPromise(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
@@ -42,6 +47,7 @@ function isPromise(value: unknown): value is PromiseLike<unknown> {
 
 export class Dispatch {
   private readonly subscriptions: Subscriptions;
+  private readonly consumers: Consumers;
   private readonly events: Emitter;
   private readonly owner: DispatchOwner;
   private readonly maxInFlight: number;
@@ -60,12 +66,14 @@ export class Dispatch {
 
   constructor(
     subscriptions: Subscriptions,
+    consumers: Consumers,
     events: Emitter,
     owner: DispatchOwner,
     maxInFlight: number,
     maxBacklog: number,
   ) {
     this.subscriptions = subscriptions;
+    this.consumers = consumers;
     this.events = events;
     this.owner = owner;
     this.maxInFlight = maxInFlight;
@@ -149,7 +157,17 @@ export class Dispatch {
     this.events.gap({ missed, reason: 'shed' });
   }
 
+  /** A message from a mailbox: it is acked when its handler is done, unless that has acked or nacked it itself. */
+  deliverAssured(message: AssuredMessage): void {
+    // It goes to somebody else when this agent has left.
+    if (!this.draining) this.deliver(message, FROM_MAILBOX);
+  }
+
   private run(message: Message, topic: IncomingTopic): void {
+    if (topic.kind === RouteKind.mailbox) {
+      this.runAssured(message as AssuredMessage);
+      return;
+    }
     if (topic.kind === RouteKind.own) {
       this.runOwn(message);
       return;
@@ -169,6 +187,44 @@ export class Dispatch {
     } catch (cause) {
       this.failed(cause);
     }
+  }
+
+  private runAssured(message: AssuredMessage): void {
+    const consumer = this.consumers.of(message);
+    if (consumer === null) return;
+    try {
+      const result =
+        consumer.handler === null ? this.callOwn(message) : (consumer.handler(message) as unknown);
+      if (isPromise(result)) {
+        this.inFlight++;
+        result.then(
+          (value) => this.doneAssured(message, value, true),
+          (cause) => this.failedAssured(message, cause, true),
+        );
+      } else this.doneAssured(message, result, false);
+    } catch (cause) {
+      this.failedAssured(message, cause, false);
+    }
+  }
+
+  /** What the first listener of `message` returns; the others are called as well. */
+  private callOwn(message: AssuredMessage): unknown {
+    const listeners = this.events.take('message');
+    if (listeners.length === 0) throw new Error("The agent has no listener for 'message'.");
+    const results = listeners.map(({ listener }) => listener(message));
+    return results.length === 1 ? results[0] : Promise.all(results).then((values) => values[0]);
+  }
+
+  private doneAssured(message: AssuredMessage, value: unknown, wasPending: boolean): void {
+    if (message.replyTo !== null && value !== undefined) this.owner.answer(message, value);
+    void message.ack();
+    if (wasPending) this.settled();
+  }
+
+  private failedAssured(message: AssuredMessage, cause: unknown, wasPending: boolean): void {
+    void message.nack(describe(cause));
+    this.failed(cause);
+    if (wasPending) this.settled();
   }
 
   private runOwn(message: Message): void {

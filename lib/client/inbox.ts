@@ -7,10 +7,12 @@
 import { type ErrorCode, FlowbusError } from '../errors.js';
 import { BatchReader, Step } from '../wire/batch.js';
 import { batchChecksumHolds, forgetBatch } from '../wire/batch-checksum.js';
+import { readDelivery } from '../wire/delivery.js';
 import { Extensions } from '../wire/extensions.js';
 import { Flag, FrameType } from '../wire/frame.js';
 import { readUtf8 } from '../wire/text.js';
 import { Announcements, RouteKind } from './announcements.js';
+import { type AckOffice, AssuredMessage } from './assured-message.js';
 import type { Dispatch } from './dispatch.js';
 import { Message, type MessageOrigin } from './message.js';
 
@@ -18,6 +20,9 @@ import { Message, type MessageOrigin } from './message.js';
 const ANY_SIZE = 0xffffffff;
 
 export interface InboxOwner extends MessageOrigin {
+  readonly acks: AckOffice;
+  /** A message from a mailbox. */
+  onDelivery(message: AssuredMessage): void;
   /** A control frame, its checksum good. It may throw a FlowbusError, which is reported. */
   onControl(frame: BatchReader): void;
   /** `id` is about to stand for another topic: what waits with it must be spelled out first. */
@@ -44,6 +49,8 @@ export class Inbox {
   private readonly owner: InboxOwner;
   private readonly dispatch: Dispatch;
   private readonly reader: BatchReader;
+  /** For the message inside a deliver frame. */
+  private readonly inner: BatchReader;
   private readonly extensions: Extensions;
   /** Set while a batch is read and must not be read any further. */
   private stopped: boolean;
@@ -55,6 +62,7 @@ export class Inbox {
     this.owner = owner;
     this.dispatch = dispatch;
     this.reader = new BatchReader();
+    this.inner = new BatchReader();
     this.extensions = new Extensions();
     this.stopped = false;
   }
@@ -78,6 +86,7 @@ export class Inbox {
       const step = reader.next();
       if (step === Step.frame) {
         if (reader.type === FrameType.publish) this.readMessage(reader);
+        else if (reader.type === FrameType.deliver) this.readDelivery(reader);
         else this.readControl(reader);
       } else if (step === Step.refused) {
         // Newer brokers may have types that this client does not know, and need not.
@@ -123,6 +132,46 @@ export class Inbox {
     const message = new Message(bytes, start, end, topic, sender, this.owner);
     if (topic.kind === RouteKind.reply) this.owner.onReply(message);
     else this.dispatch.deliver(message, topic);
+  }
+
+  private readDelivery(outer: BatchReader): void {
+    const { bytes } = outer;
+    const delivery = readDelivery(bytes, outer.payloadStart, outer.end);
+    const reader = this.inner;
+    if (delivery !== null) reader.open(bytes, delivery.start, delivery.end, ANY_SIZE);
+    if (
+      delivery === null ||
+      !batchChecksumHolds(bytes, outer.start, outer.end - outer.start, 0) ||
+      reader.next() !== Step.frame ||
+      reader.type !== FrameType.publish ||
+      reader.end !== delivery.end
+    ) {
+      this.bad('BAD_CONTROL', 'in a delivery from a mailbox');
+      return;
+    }
+    const { start, end } = reader;
+    const topic =
+      reader.topicLength === 0
+        ? this.announcements.topicOf(delivery.topic)
+        : this.announcements.spelledOut(bytes, reader.topicStart, reader.extensionsStart);
+    const sender = this.announcements.senderOf(delivery.from);
+    if (topic === null || !batchChecksumHolds(bytes, start, end - start, topic.seedOf(sender))) {
+      this.counts.checksumMismatches++;
+      this.bad('CHECKSUM_MISMATCH', `in a delivery from ${sender.text}`);
+      return;
+    }
+    this.counts.messages++;
+    const message = new AssuredMessage(
+      bytes,
+      start,
+      end,
+      topic,
+      sender,
+      this.owner,
+      delivery,
+      this.owner.acks,
+    );
+    this.owner.onDelivery(message);
   }
 
   private readControl(reader: BatchReader): void {

@@ -180,12 +180,20 @@ export class Message {
     return this.origin.reply(this, payload, options);
   }
 
-  /** The work is done. Live messages, which is what this version delivers, need no ack: resolves at once. */
+  /** How often somebody may have got it before; 0 for live messages, which come once at most. */
+  get redelivered(): number {
+    return 0;
+  }
+
+  /**
+   * The work is done: the mailbox that it came from need not keep it. Resolves when the ack is on its way; live messages need
+   * none. Handlers that return, or whose promise resolves, have done it with that.
+   */
   ack(): Promise<void> {
     return Promise.resolve();
   }
 
-  /** The work failed, for a reason. Nothing delivers a live message again: resolves at once. */
+  /** The work failed, for a reason: the mailbox delivers it again, after a while that grows. Live messages do not come again. */
   nack(_reason?: string): Promise<void> {
     return Promise.resolve();
   }

@@ -2,10 +2,14 @@
 import { FlowbusError } from '../errors.js';
 import { agentIdProblem } from '../topics/topic.js';
 import {
+  type Consume,
   MAX_CAPABILITIES,
   MAX_CAPABILITY,
   MAX_HEARTBEAT_INTERVAL,
+  MAX_LEASE,
+  MAX_MAILBOX_AGE,
   MAX_METADATA,
+  MAX_PREFETCH,
   MAX_TOKEN,
 } from '../wire/control.js';
 import { DEFAULT_MAX_PAYLOAD, LANE_NORMAL, LANES, type Priority } from '../wire/frame.js';
@@ -18,6 +22,17 @@ export interface ReconnectOptions {
   maxDelay?: number | undefined;
   /** Attempts in a row before the agent gives up and is closed. Default: without end. */
   attempts?: number | undefined;
+}
+
+export interface MailboxOptions {
+  /** Messages that may be unacked here at a time, 1 to 10,000. Default 256. */
+  prefetch?: number | undefined;
+  /** Milliseconds for one message, after which another consumer gets it, 100 to 3,600,000. Default: as the broker has it. */
+  lease?: number | undefined;
+  /** Milliseconds that a message, and the empty mailbox of an absent agent, are kept, from 1000. Default: as the broker has it. */
+  maxAge?: number | undefined;
+  /** Messages that it holds at most. Default: as the broker has it. */
+  maxMessages?: number | undefined;
 }
 
 export interface ConnectOptions {
@@ -51,6 +66,11 @@ export interface ConnectOptions {
    */
   maxBuffered?: number | undefined;
   /**
+   * A mailbox of its own: what is sent to this agent with `{ assured: true }` is kept while it is away, and comes as the
+   * event `message`. Default: none. Needs an agentId.
+   */
+  mailbox?: MailboxOptions | boolean | undefined;
+  /**
    * Promises of handlers that may be pending at a time, 1 to 1,000,000. Beyond, messages wait unhandled, and soon
    * the connection is not read: see `Inbox`. Default 1024.
    */
@@ -74,6 +94,8 @@ export interface Settings {
   readonly attempts: number;
   readonly maxBuffered: number;
   readonly maxInFlight: number;
+  /** The wish for the agent's own mailbox; null: it has none. */
+  readonly mailbox: Consume | null;
 }
 
 const NAMES: readonly (keyof ConnectOptions)[] = [
@@ -88,6 +110,7 @@ const NAMES: readonly (keyof ConnectOptions)[] = [
   'reconnect',
   'maxBuffered',
   'maxInFlight',
+  'mailbox',
 ];
 
 /** A random agentId has this many random bits, enough for no two of a million to meet. */
@@ -270,7 +293,43 @@ export function checkOptions(options: ConnectOptions): Settings {
       1024 * 1024 * 1024,
     ),
     maxInFlight: checkInteger('maxInFlight', options.maxInFlight ?? 1024, 1, 1_000_000),
+    mailbox: checkMailbox(options.mailbox, options.agentId),
   };
+}
+
+export const MAILBOX_NAMES: readonly (keyof MailboxOptions)[] = [
+  'prefetch',
+  'lease',
+  'maxAge',
+  'maxMessages',
+];
+const DEFAULT_PREFETCH = 256;
+
+/** The limits in a wish to consume. Throws BAD_OPTION. */
+export function checkLimits(
+  prefix: string,
+  options: MailboxOptions,
+): Pick<Consume, 'prefetch' | 'lease' | 'maxAge' | 'maxMessages'> {
+  const { prefetch, lease, maxAge, maxMessages } = options;
+  return {
+    prefetch: checkInteger(`${prefix}prefetch`, prefetch ?? DEFAULT_PREFETCH, 1, MAX_PREFETCH),
+    lease: lease === undefined ? 0 : checkInteger(`${prefix}lease`, lease, 100, MAX_LEASE),
+    maxAge: maxAge === undefined ? 0 : checkInteger(`${prefix}maxAge`, maxAge, 1000, MAX_MAILBOX_AGE),
+    maxMessages:
+      maxMessages === undefined ? 0 : checkInteger(`${prefix}maxMessages`, maxMessages, 1, 100_000_000),
+  };
+}
+
+function checkMailbox(value: unknown, agentId: string | undefined): Consume | null {
+  if (value === undefined || value === false) return null;
+  if (value !== true && (typeof value !== 'object' || value === null)) {
+    throw badOption('mailbox', value, 'true, false or { prefetch, lease, maxAge, maxMessages }');
+  }
+  if (agentId === undefined)
+    throw new FlowbusError('BAD_OPTION', 'mailbox needs an agentId to come back to.');
+  if (value !== true) checkNames('mailbox.', value, MAILBOX_NAMES);
+  const limits = checkLimits('mailbox.', value === true ? {} : (value as MailboxOptions));
+  return { mailbox: 'agent', group: null, pattern: null, ...limits };
 }
 
 /** The URLs to try, in order, each with the agentId that helps the broker place the connection. */

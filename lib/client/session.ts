@@ -5,11 +5,15 @@
 import { FlowbusError } from '../errors.js';
 import { agentAddress, REPLY_PREFIX } from '../topics/topic.js';
 import type { BatchReader } from '../wire/batch.js';
-import type { ControlCodec, ControlPayloads, Hello, Welcome } from '../wire/control.js';
+import type { Consume, Consuming, ControlCodec, ControlPayloads, Hello, Welcome } from '../wire/control.js';
+import { Encoding, FrameType, writeU32 } from '../wire/frame.js';
 import { utf8 } from '../wire/text.js';
+import { Acks } from './acks.js';
+import type { AssuredMessage } from './assured-message.js';
 import { type CallKind, type CallOffice, Calls } from './calls.js';
 import { Clock } from './clock.js';
 import { Connection, type ConnectionOwner, type Ending } from './connection.js';
+import { type ConsumerOffice, Consumers } from './consumers.js';
 import { readControl } from './control.js';
 import { Dispatch, type DispatchOwner } from './dispatch.js';
 import { Emitter } from './events.js';
@@ -32,12 +36,16 @@ interface Attempt {
   reject(ending: Ending): void;
 }
 
-export class Session implements ConnectionOwner, InboxOwner, OutboxOwner, DispatchOwner, CallOffice {
+export class Session
+  implements ConnectionOwner, InboxOwner, OutboxOwner, DispatchOwner, CallOffice, ConsumerOffice
+{
   readonly settings: Settings;
   readonly events: Emitter;
   readonly topics: OutgoingTopics;
   readonly outbox: Outbox;
   readonly subscriptions: Subscriptions;
+  readonly consumers: Consumers;
+  readonly acks: Acks;
   readonly dispatch: Dispatch;
   readonly inbox: Inbox;
   readonly requests: Requests;
@@ -67,9 +75,12 @@ export class Session implements ConnectionOwner, InboxOwner, OutboxOwner, Dispat
     this.topics = new OutgoingTopics(settings.agentId);
     this.outbox = new Outbox(settings.maxBuffered, this);
     this.calls = new Calls(this);
-    this.subscriptions = new Subscriptions(this.calls);
+    this.acks = new Acks((type, payload) => this.sendFrame(type, payload));
+    this.consumers = new Consumers(this);
+    this.subscriptions = new Subscriptions(this.calls, this.consumers);
     this.dispatch = new Dispatch(
       this.subscriptions,
+      this.consumers,
       this.events,
       this,
       settings.maxInFlight,
@@ -116,6 +127,15 @@ export class Session implements ConnectionOwner, InboxOwner, OutboxOwner, Dispat
   async start(): Promise<void> {
     this.dispatch.hold();
     await this.dialer.first();
+    const { mailbox } = this.settings;
+    if (mailbox !== null) {
+      try {
+        await this.consumers.add(mailbox, null);
+      } catch (error) {
+        await this.close();
+        throw error;
+      }
+    }
     // Whoever awaits this puts up its handlers right behind, before what came along with the welcome.
     setTimeout(() => this.dispatch.release(), 0);
   }
@@ -124,7 +144,10 @@ export class Session implements ConnectionOwner, InboxOwner, OutboxOwner, Dispat
   async close(): Promise<void> {
     if (this.closed !== null) return;
     const connection = this.connection;
-    if (this.isConnected) this.outbox.flush();
+    if (this.isConnected) {
+      this.outbox.flush();
+      this.acks.flush();
+    }
     if (connection !== null) {
       const gone = new Promise<void>((resolve) => {
         this.onGone = resolve;
@@ -184,6 +207,10 @@ export class Session implements ConnectionOwner, InboxOwner, OutboxOwner, Dispat
       this.outbox.flush();
     }
     this.topics.announce(id, text);
+  }
+
+  onDelivery(message: AssuredMessage): void {
+    this.dispatch.deliverAssured(message);
   }
 
   onReply(message: Message): void {
@@ -253,6 +280,28 @@ export class Session implements ConnectionOwner, InboxOwner, OutboxOwner, Dispat
     this.dispatch.listen();
   }
 
+  // --- ConsumerOffice
+
+  consume(wish: Consume): Promise<Consuming> {
+    return this.calls.consume(wish);
+  }
+
+  /** Nothing is asked for it: whatever comes is nobody's, and the connection's end ends it too. */
+  leaveMailbox(mailbox: number): void {
+    const payload = new Uint8Array(4);
+    writeU32(payload, 0, mailbox);
+    this.acks.flush();
+    this.sendFrame(FrameType.leave, payload);
+  }
+
+  deliver(message: AssuredMessage): void {
+    this.dispatch.deliverAssured(message);
+  }
+
+  private sendFrame(type: FrameType, payload: Uint8Array): void {
+    if (this.connection?.isLive) this.connection.sendFrame(type, Encoding.bytes, payload, 0);
+  }
+
   // --- The course of a connection
 
   welcome(welcome: Welcome): void {
@@ -281,6 +330,9 @@ export class Session implements ConnectionOwner, InboxOwner, OutboxOwner, Dispat
     );
     this.attempt?.resolve();
     if (first) return;
+    this.consumers.reconnected((error) => {
+      if (this.closed === null) this.events.error(error);
+    });
     this.events.reconnect({
       url: plain(connection.url),
       attempts: this.dialer.attempts,

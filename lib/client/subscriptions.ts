@@ -1,9 +1,10 @@
 /** Which handlers want which topics, and which patterns the broker must know of. */
 import { FlowbusError } from '../errors.js';
-import { isReserved, patternProblem } from '../topics/topic.js';
+import { agentIdProblem, isReserved, patternProblem } from '../topics/topic.js';
 import { PatternTrie } from '../topics/trie.js';
+import type { Consumer, Consumers } from './consumers.js';
 import type { Message } from './message.js';
-import { badOption, checkNames } from './options.js';
+import { badOption, checkLimits, checkNames, MAILBOX_NAMES, type MailboxOptions } from './options.js';
 
 /** Subscriptions of one agent, at most. */
 export const MAX_SUBSCRIPTIONS = 65_536;
@@ -11,14 +12,15 @@ export const MAX_SUBSCRIPTIONS = 65_536;
 /** Called for each message. A promise that it returns counts against `maxInFlight` until it settles. */
 export type Handler = (message: Message) => unknown;
 
-/** Options of assured subscriptions. This version delivers live messages only: any of them is NO_MAILBOX. */
-export interface SubscribeOptions {
-  /** Share the messages with the other members of this group. */
+/** Options of a subscription that shares a mailbox with others; the limits go with `group` alone. */
+export interface SubscribeOptions extends MailboxOptions {
+  /**
+   * Share the messages with the other members of this group on this pattern: each goes to one of them, and is kept until that one
+   * has acked it, also while no member is there. One topic level.
+   */
   group?: string | undefined;
-  /** Begin with what is stored already. */
+  /** Begin with what is stored already. This version stores no history: NO_MAILBOX. */
   replay?: unknown;
-  /** Unacked messages at a time. */
-  prefetch?: number | undefined;
 }
 
 export interface Subscription {
@@ -65,6 +67,30 @@ export class ActiveSubscription implements Subscription {
   }
 }
 
+/** A share in the mailbox of a group. */
+class SharedSubscription implements Subscription {
+  readonly pattern: string;
+  private readonly consumer: Consumer;
+  private readonly owner: Consumers;
+
+  constructor(pattern: string, consumer: Consumer, owner: Consumers) {
+    this.pattern = pattern;
+    this.consumer = consumer;
+    this.owner = owner;
+  }
+
+  /** What its handler has not acked by now goes to another member. */
+  unsubscribe(): Promise<void> {
+    this.owner.remove(this.consumer);
+    return Promise.resolve();
+  }
+
+  /** Every shard of the node knows it already: the mailbox lives on it. */
+  everywhere(): Promise<void> {
+    return Promise.resolve();
+  }
+}
+
 /** One pattern, however many handlers it has. */
 interface PatternUse {
   readonly members: Set<ActiveSubscription>;
@@ -84,13 +110,15 @@ export class Subscriptions {
   /** Changes with every handler that comes or goes: what was collected under another is stale. */
   version: number;
   private readonly office: PatternOffice;
+  private readonly consumers: Consumers;
   private readonly trie: PatternTrie<ActiveSubscription>;
   private readonly uses: Map<string, PatternUse>;
   private made: number;
 
-  constructor(office: PatternOffice) {
+  constructor(office: PatternOffice, consumers: Consumers) {
     this.version = 0;
     this.office = office;
+    this.consumers = consumers;
     this.trie = new PatternTrie();
     this.uses = new Map();
     this.made = 0;
@@ -123,6 +151,7 @@ export class Subscriptions {
   /** Throws BAD_PATTERN, BAD_OPTION, FORBIDDEN_TOPIC, NO_MAILBOX, LIMIT_REACHED, or what the broker answers. */
   async add(pattern: string, handler: Handler, options: SubscribeOptions | undefined): Promise<Subscription> {
     check(pattern, handler, options);
+    if (options?.group !== undefined) return this.share(pattern, handler, options.group, options);
     if (this.trie.size >= MAX_SUBSCRIPTIONS) {
       throw new FlowbusError('LIMIT_REACHED', `An agent has at most ${MAX_SUBSCRIPTIONS} subscriptions.`);
     }
@@ -151,10 +180,21 @@ export class Subscriptions {
       await this.office.unsubscribe(subscription.pattern);
   }
 
-  /** Ends all of them. */
+  /** Ends all of them but the shares in mailboxes, whose messages are acked first. */
   async clear(): Promise<void> {
     const all = [...this.uses.values()].flatMap((use) => [...use.members]);
     await Promise.all(all.map((subscription) => this.remove(subscription)));
+  }
+
+  private async share(
+    pattern: string,
+    handler: Handler,
+    group: string,
+    options: SubscribeOptions,
+  ): Promise<Subscription> {
+    const wish = { mailbox: 'group' as const, group, pattern, ...checkLimits('', options) };
+    const consumer = await this.consumers.add(wish, handler);
+    return new SharedSubscription(pattern, consumer, this.consumers);
   }
 
   everywhere(subscription: ActiveSubscription): Promise<void> {
@@ -190,13 +230,20 @@ function check(pattern: unknown, handler: unknown, options: SubscribeOptions | u
   if (typeof handler !== 'function') throw badOption('handler', handler, 'a function');
   if (options === undefined) return;
   if (typeof options !== 'object' || options === null) throw badOption('options', options, 'an object');
-  checkNames('', options, ['group', 'replay', 'prefetch']);
-  for (const [name, value] of Object.entries(options)) {
-    if (value !== undefined) {
-      throw new FlowbusError(
-        'NO_MAILBOX',
-        `The option ${name} needs a mailbox, which this version does not have.`,
-      );
-    }
+  checkNames('', options, ['group', 'replay', ...MAILBOX_NAMES]);
+  if (options.replay !== undefined) {
+    throw new FlowbusError(
+      'NO_MAILBOX',
+      'The option replay needs a history, which this version does not keep.',
+    );
   }
+  if (options.group === undefined) {
+    for (const name of MAILBOX_NAMES) {
+      if (options[name] !== undefined)
+        throw new FlowbusError('BAD_OPTION', `The option ${name} goes with group.`);
+    }
+    return;
+  }
+  const wrong = typeof options.group === 'string' ? agentIdProblem(options.group) : 'it is not a text';
+  if (wrong !== null) throw badOption('group', options.group, `one topic level of 1 to 64 bytes (${wrong})`);
 }

@@ -5,6 +5,7 @@ export type { Priority } from '../wire/frame.js';
 export {
   Agent,
   type AgentCounts,
+  type AssuredOptions,
   type PublishOptions,
   type RequestOptions,
   type SendOptions,
@@ -12,7 +13,7 @@ export {
 export type { AgentFilter, AgentRecord, CapabilityTarget } from './directory.js';
 export type { AgentEvents, Disconnect, Gap, Pressure, Reconnect } from './events.js';
 export { Message, type ReplyOptions } from './message.js';
-export type { ConnectOptions, ReconnectOptions } from './options.js';
+export type { ConnectOptions, MailboxOptions, ReconnectOptions } from './options.js';
 export type { Payload } from './payload.js';
 export type { Stored } from './requests.js';
 export type { Handler, SubscribeOptions, Subscription } from './subscriptions.js';

@@ -11,6 +11,7 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
+const DAY = 24 * 60 * MINUTE;
 
 /** A sender number has 6 bits for the worker; the mesh worker and a few spare ones need slots too. */
 export const MAX_SHARDS = 60;
@@ -73,6 +74,38 @@ const SETTINGS = {
     'name of this node, unique in its cluster',
   ),
   dataDir: optional(kind.path(), 'directory for what must survive a restart; created when missing'),
+  fsync: setting(
+    kind.choice(['always', 'interval', 'never']),
+    'interval',
+    'when journals are flushed to the disk: before each ack, every second, or when the system likes; all survive a killed process, always a loss of power too',
+  ),
+  journalSize: setting(
+    kind.size(16 * MiB, 64 * 1024 * MiB),
+    512 * MiB,
+    'messages that the mailboxes of the node hold, in memory and on the disk, where twice as much and 64 MiB for each shard may lie',
+  ),
+  mailboxMessages: setting(kind.integer(1, 100_000_000), 1_000_000, 'messages that a mailbox holds'),
+  mailboxSize: setting(
+    kind.size(64 * KiB, 64 * 1024 * MiB),
+    256 * MiB,
+    'messages that a mailbox holds, in bytes',
+  ),
+  mailboxAge: setting(
+    kind.duration(SECOND, 365 * DAY),
+    7 * DAY,
+    'how long a mailbox keeps a message, and is kept itself while it is empty and nobody consumes from it',
+  ),
+  lease: setting(
+    kind.duration(100, 60 * MINUTE),
+    30 * SECOND,
+    'how long a consumer may take for a message before another one gets it',
+  ),
+  retryBase: setting(
+    kind.duration(1, 60 * MINUTE),
+    100,
+    'wait before a message that failed is tried again; doubled with each failure',
+  ),
+  retryCap: setting(kind.duration(1, 24 * 60 * MINUTE), 30 * SECOND, 'the longest such wait'),
   links: setting(
     kind.choice(['auto', 'shared-memory', 'unix-socket']),
     'auto',

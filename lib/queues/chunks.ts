@@ -11,7 +11,7 @@ export class Chunk {
   readonly bytes: Buffer;
   start: number;
   end: number;
-  /** Publish and deliver frames inside; announcements and other control frames are not counted. */
+  /** Publish frames inside; deliveries from mailboxes, announcements and other control frames are not counted. */
   frames: number;
   /**
    * Arrival times of expiring frames, as pairs (offset, milliseconds): a frame came at the time of the last mark at

@@ -119,6 +119,7 @@ export class Lane {
 /** Stands for every lane in which nothing has waited yet: most connections never use most of theirs. Nothing is put into it. */
 export const UNUSED_LANE = new Lane(new ChunkPool(0));
 
+/** What comes from mailboxes is not counted: what is lost of it comes again. */
 function countsAsMessage(type: number): boolean {
-  return type === FrameType.publish || type === FrameType.deliver;
+  return type === FrameType.publish;
 }

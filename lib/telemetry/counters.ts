@@ -62,6 +62,16 @@ export const C = {
   cpuUser: 44,
   cpuSystem: 45,
   restarts: 46,
+  mailboxes: 47,
+  mailboxMessages: 48,
+  mailboxBytes: 49,
+  mailboxInFlight: 50,
+  journalBytes: 51,
+  mailboxStored: 52,
+  mailboxDeliveries: 53,
+  mailboxRedeliveries: 54,
+  mailboxAcks: 55,
+  mailboxExpired: 56,
 } as const;
 export type CounterName = keyof typeof C;
 
@@ -154,6 +164,16 @@ export const METRICS: Readonly<Record<CounterName, MetricEntry>> = {
   cpuUser: counter('cpu_seconds', CPU, { mode: 'user' }),
   cpuSystem: counter('cpu_seconds', CPU, { mode: 'system' }),
   restarts: counter('restarts', 'Times a new process took over from one that ended.'),
+  mailboxes: gauge('mailboxes', 'Mailboxes.'),
+  mailboxMessages: gauge('mailbox_messages', 'Messages in mailboxes, those with consumers included.'),
+  mailboxBytes: gauge('mailbox_bytes', 'Bytes of the messages in mailboxes.'),
+  mailboxInFlight: gauge('mailbox_in_flight', 'Messages that consumers have and have not acked.'),
+  journalBytes: gauge('journal_bytes', 'Bytes in the files of the journals.'),
+  mailboxStored: counter('mailbox_stored', 'Messages journaled, once for each mailbox.'),
+  mailboxDeliveries: counter('mailbox_deliveries', 'Messages handed from mailboxes to consumers.'),
+  mailboxRedeliveries: counter('mailbox_redeliveries', 'Those of them that somebody may have got before.'),
+  mailboxAcks: counter('mailbox_acks', 'Messages acked by consumers.'),
+  mailboxExpired: counter('mailbox_expired', 'Messages dropped from mailboxes because their time was over.'),
 };
 
 /** In the order of the cells. */

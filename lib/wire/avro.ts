@@ -88,6 +88,8 @@ const PAYLOADS: Readonly<Record<ControlKind, AvroPayload>> = {
   error: load('error'),
   goaway: load('goaway'),
   gap: load('gap'),
+  consume: load('consume'),
+  consuming: load('consuming'),
 };
 
 /** avsc takes bytes only as Buffer. */

@@ -27,6 +27,10 @@ export const MAX_MESSAGE = 1024;
 export const MAX_REASON = 64;
 /** Milliseconds. */
 export const MAX_HEARTBEAT_INTERVAL = 3_600_000;
+export const MAX_PREFETCH = 10_000;
+/** Milliseconds: an hour, and a year. */
+export const MAX_LEASE = 3_600_000;
+export const MAX_MAILBOX_AGE = 31_536_000_000;
 const MAX_SHARD = 255;
 const MAX_INT = 0x7fffffff;
 
@@ -139,6 +143,27 @@ export interface Gap {
   reason: string;
 }
 
+export const MAILBOX_KINDS = ['agent', 'group'] as const;
+
+/** A wish to consume from a mailbox, which is made if there is none. */
+export interface Consume {
+  mailbox: (typeof MAILBOX_KINDS)[number];
+  /** The group's name, one topic level, and the pattern whose messages it shares; null for the agent's own mailbox. */
+  group: string | null;
+  pattern: string | null;
+  /** Messages that the connection may have unacked at a time. */
+  prefetch: number;
+  /** Milliseconds, and messages; 0: as the mailbox has it. */
+  lease: number;
+  maxAge: number;
+  maxMessages: number;
+}
+
+export interface Consuming {
+  /** The handle that deliveries, acks and leave bear. */
+  mailbox: number;
+}
+
 /** The control frames that bear a structured payload; named like their frame types. */
 export interface ControlPayloads {
   hello: Hello;
@@ -150,6 +175,8 @@ export interface ControlPayloads {
   error: ErrorPayload;
   goaway: Goaway;
   gap: Gap;
+  consume: Consume;
+  consuming: Consuming;
 }
 export type ControlKind = keyof ControlPayloads;
 
@@ -269,6 +296,22 @@ function gap(f: Fields): Gap {
   };
 }
 
+function consume(f: Fields): Consume {
+  return {
+    mailbox: f.oneOf('mailbox', MAILBOX_KINDS),
+    group: f.textOrNull('group', 1, MAX_AGENT_ID),
+    pattern: f.textOrNull('pattern', 1, MAX_TOPIC_BYTES),
+    prefetch: f.integer('prefetch', 1, MAX_PREFETCH),
+    lease: f.integer('lease', 0, MAX_LEASE, 0),
+    maxAge: f.integer('maxAge', 0, MAX_MAILBOX_AGE, 0),
+    maxMessages: f.integer('maxMessages', 0, MAX_INT, 0),
+  };
+}
+
+function consuming(f: Fields): Consuming {
+  return { mailbox: f.integer('mailbox', 0, 0xffffffff) };
+}
+
 const SHAPES: { readonly [K in ControlKind]: (f: Fields) => ControlPayloads[K] } = {
   hello,
   welcome,
@@ -279,6 +322,8 @@ const SHAPES: { readonly [K in ControlKind]: (f: Fields) => ControlPayloads[K] }
   error,
   goaway,
   gap,
+  consume,
+  consuming,
 };
 
 export const CONTROL_KINDS = Object.keys(SHAPES) as ControlKind[];

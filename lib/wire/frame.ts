@@ -58,9 +58,12 @@ export const FrameType = {
   query: 16,
   result: 17,
   gap: 18,
+  consume: 19,
+  consuming: 20,
+  leave: 21,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
-export const LAST_FRAME_TYPE = FrameType.gap;
+export const LAST_FRAME_TYPE = FrameType.leave;
 
 export const Flag = {
   assured: 1,

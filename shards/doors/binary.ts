@@ -6,14 +6,15 @@ import { type Chunk, HEADROOM } from '../../lib/queues/chunks.js';
 import { C } from '../../lib/telemetry/counters.js';
 import { BatchReader, Step } from '../../lib/wire/batch.js';
 import { checksumHolds } from '../../lib/wire/checksum.js';
-import { type ControlCodec, type Hello, jsonControl } from '../../lib/wire/control.js';
-import { Encoding, FrameType, writeU64 } from '../../lib/wire/frame.js';
+import { type Consume, type ControlCodec, type Hello, jsonControl } from '../../lib/wire/control.js';
+import { Encoding, FrameType, readU32, writeU64 } from '../../lib/wire/frame.js';
 import { controlFrame, encodeControl } from '../../lib/wire/writer.js';
 import type { Refusal } from '../publishing.js';
 import type { Session, Sink } from '../session.js';
 import type { Opened } from '../sessions.js';
 import { agentPage } from './agents.js';
 import { closeWith } from './closing.js';
+import { specOf } from './consume.js';
 import type { DoorContext } from './context.js';
 import { admit, subscribeProblem } from './hello.js';
 
@@ -214,6 +215,21 @@ export class BinaryConnection implements Sink {
           session.control(encodeControl(this.#codec, 'result', reference, page));
           break;
         }
+        case FrameType.consume:
+          this.#consume(session, this.#codec.decode('consume', bytes, reader.payloadStart, end), reference);
+          break;
+        case FrameType.leave:
+          if (reader.payloadSize !== 4)
+            throw new FlowbusError('BAD_CONTROL', 'A leave bears the four bytes of a mailbox.');
+          this.#context.consuming.leave(session, readU32(bytes, reader.payloadStart));
+          this.#acknowledge(session, reference);
+          break;
+        case FrameType.ack:
+          this.#context.consuming.ack(session, bytes, reader.payloadStart, end);
+          break;
+        case FrameType.nack:
+          this.#context.consuming.nack(session, bytes, reader.payloadStart, end);
+          break;
         case FrameType.hello:
           throw new FlowbusError('HELLO_REPEATED');
         default:
@@ -232,6 +248,20 @@ export class BinaryConnection implements Sink {
     }
     this.#context.sessions.subscribe(session, patterns);
     this.#acknowledge(session, reference);
+  }
+
+  #consume(session: Session, wish: Consume, reference: number): void {
+    this.#context.consuming.consume(session, specOf(session.agent.agentId, wish)).then(
+      (mailbox) => {
+        if (session.sink !== this) return;
+        this.#context.exchange.tick();
+        session.control(encodeControl(this.#codec, 'consuming', reference, { mailbox }));
+      },
+      (error: unknown) => {
+        if (!(error instanceof FlowbusError)) throw error;
+        if (session.sink === this) this.#fail(error.code, error.message, reference);
+      },
+    );
   }
 
   /** Says that a request was carried out, once every live shard knows. */
@@ -299,11 +329,14 @@ export class BinaryConnection implements Sink {
     else closeWith(this.#ws, code);
   }
 
-  #refuse(refused: Refusal | null): void {
-    if (refused === null) return;
+  refuse(refused: Refusal): void {
     const { code, message, topic, correlation } = refused;
     this.#context.exchange.countError(code);
     this.#send(code, message ?? defaultMessage(code), false, 0, topic, correlation);
+  }
+
+  #refuse(refused: Refusal | null): void {
+    if (refused !== null) this.refuse(refused);
   }
 
   /** Tells what was wrong; where no connection can go on after it, ends it. */

@@ -1,5 +1,6 @@
 /** What every door of a shard works with. */
 import type { ControlCodec, Hello } from '../../lib/wire/control.js';
+import type { Consuming } from '../consuming.js';
 import type { Exchange } from '../exchange.js';
 import type { Gate } from '../http/gate.js';
 import type { Interest } from '../interest.js';
@@ -19,6 +20,7 @@ export interface DoorContext {
   readonly sessions: Sessions;
   readonly interest: Interest;
   readonly publishing: Publishing;
+  readonly consuming: Consuming;
   /** Avro control payloads; the codec for JSON ones is in lib/wire/control.ts. */
   readonly avro: ControlCodec;
   /**

@@ -150,8 +150,14 @@ describe('bad input', function () {
     siege.refuses('BAD_FLAGS', 'a reply-to with the flag of a signature', (a) => [
       withExtensions(good(a), extension(1, 'x'), Flag.signed),
     ]);
-    siege.refuses('NO_MAILBOX', 'an assured message that no mailbox takes', (a) => [
+    siege.refuses('CHECKSUM_MISMATCH', 'an assured message that is damaged', (a) => [
       changed(good(a), at.OFFSET_FLAGS, Flag.assured),
+    ]);
+    siege.refuses('BAD_EXTENSION', 'an assured message without an id', (a) => [
+      a.sealed(changed(good(a), at.OFFSET_FLAGS, Flag.assured), 'open.x'),
+    ]);
+    siege.refuses('NO_MAILBOX', 'an assured message that no mailbox takes', (a) => [
+      a.sealed(withExtensions(good(a), extension(3, 'id'), Flag.assured), 'open.x'),
     ]);
   });
 

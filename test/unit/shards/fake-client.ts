@@ -51,6 +51,7 @@ export function aloneShard(): { shard: Shard; context: DoorContext } {
     sessions: shard.sessions,
     interest: shard.interest,
     publishing: shard.publishing,
+    consuming: shard.consuming,
     avro: avroControl,
     authorise: null,
   };

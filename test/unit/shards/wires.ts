@@ -38,7 +38,8 @@ export class Wires {
           urgent,
           kind,
           stamp,
-          bytes: src.slice(start, end),
+          // A slice of a Buffer would only be a view.
+          bytes: Uint8Array.prototype.slice.call(src, start, end),
         });
         return true;
       },

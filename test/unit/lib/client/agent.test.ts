@@ -195,7 +195,7 @@ describe('Agent', () => {
       for (const act of [
         () => agent.publish('a', 'x', slip),
         () => agent.send('b', 'x', slip),
-        () => agent.send('b', 'x', assured),
+        () => agent.sendTo({ capability: 'c' }, 'x', assured),
         () => agent.sendTo({ capability: 'c' }, 'x', slip),
       ]) {
         assert.throws(act, { code: 'BAD_OPTION', message: /There is no option (priorty|assured)/ });
@@ -324,12 +324,15 @@ describe('Agent', () => {
       assert.deepEqual(calls, ['first']);
     });
 
-    it('refuses bad patterns, reserved ones, and options that need mailboxes', async () => {
+    it('refuses bad patterns, reserved ones, and options that are wrong or not there yet', async () => {
       const nothing = (): void => undefined;
       await assert.rejects(agent.subscribe('a.b*', nothing), { code: 'BAD_PATTERN' });
       await assert.rejects(agent.subscribe('_agent.me', nothing), { code: 'FORBIDDEN_TOPIC' });
       await assert.rejects(agent.subscribe('a', 7 as unknown as () => void), { code: 'BAD_OPTION' });
-      await assert.rejects(agent.subscribe('a', nothing, { group: 'g' }), { code: 'NO_MAILBOX' });
+      await assert.rejects(agent.subscribe('a', nothing, { replay: 1 }), { code: 'NO_MAILBOX' });
+      await assert.rejects(agent.subscribe('a', nothing, { prefetch: 1 }), { code: 'BAD_OPTION' });
+      await assert.rejects(agent.subscribe('a', nothing, { group: 'a.b' }), { code: 'BAD_OPTION' });
+      await assert.rejects(agent.subscribe('a', nothing, { group: 'g', lease: 1 }), { code: 'BAD_OPTION' });
       await assert.rejects(agent.subscribe('a', nothing, { grup: 'g' } as object), { code: 'BAD_OPTION' });
     });
 

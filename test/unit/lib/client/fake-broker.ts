@@ -7,7 +7,7 @@ import type { ConnectOptions } from '../../../../lib/client/options.js';
 import type { OpenTransport, Transport, TransportReader } from '../../../../lib/client/transport.js';
 import { senderAnnouncement, topicAnnouncement } from '../../../../lib/wire/announcement.js';
 import { BatchReader, Step } from '../../../../lib/wire/batch.js';
-import { checksumHolds, checksumSeed, sealFrame } from '../../../../lib/wire/checksum.js';
+import { checksumHolds, checksumSeed } from '../../../../lib/wire/checksum.js';
 import {
   type ControlKind,
   type ControlPayloads,
@@ -17,23 +17,9 @@ import {
   type Result,
   type Welcome,
 } from '../../../../lib/wire/control.js';
-import {
-  Extensions,
-  extensionsSize,
-  type OutgoingExtensions,
-  writeExtensions,
-} from '../../../../lib/wire/extensions.js';
-import {
-  Encoding,
-  Flag,
-  FrameType,
-  HEADER_SIZE,
-  LANE_NORMAL,
-  viewOf,
-  writeHeader,
-  writeU32,
-  writeU64,
-} from '../../../../lib/wire/frame.js';
+import { writeDelivery, writeStored } from '../../../../lib/wire/delivery.js';
+import { Extensions, type OutgoingExtensions } from '../../../../lib/wire/extensions.js';
+import { Encoding, Flag, FrameType, LANE_NORMAL, viewOf, writeU64 } from '../../../../lib/wire/frame.js';
 import { readUtf8, utf8 } from '../../../../lib/wire/text.js';
 import { controlFrame, encodeControl, FrameWriter } from '../../../../lib/wire/writer.js';
 
@@ -68,6 +54,7 @@ export interface Control {
   ref: number;
   patterns: string[];
   query: Query | null;
+  payload: Uint8Array;
 }
 
 export interface DeliverFields {
@@ -173,27 +160,39 @@ export class FakeConnection implements Transport {
 
   /** The ack of an assured publish, which bears its message id. */
   stored(id: Uint8Array, count: number): void {
-    const fields = { messageId: id };
-    const size = extensionsSize(fields);
-    const frame = new Uint8Array(HEADER_SIZE + size + 4);
-    writeHeader(
+    const payload = new Uint8Array(id.length + 5);
+    writeStored(payload, 0, id, count);
+    this.push(controlFrame(FrameType.ack, 0, Encoding.bytes, payload));
+  }
+
+  /** A message from mailbox 9. */
+  mailbox(topic: string, payload: string, offset: number, attempt = 1): void {
+    const message = new FrameWriter(65_536).publish({
+      topic,
+      sender: 0,
+      from: 'other',
+      lane: 2,
+      encoding: Encoding.text,
+      payload: utf8(payload),
+    });
+    const frame = new Uint8Array(1024);
+    const end = writeDelivery(
+      frame,
       viewOf(frame),
       0,
-      FrameType.ack,
-      Flag.extensions,
+      2,
+      9,
+      offset,
+      attempt,
+      attempt > 1,
+      1000,
+      'other',
+      '',
+      message,
       0,
-      Encoding.bytes,
-      frame.length,
-      4,
-      0,
-      0,
-      0,
-      0,
-      0,
+      message.length,
     );
-    writeU32(frame, writeExtensions(frame, HEADER_SIZE, fields), count);
-    sealFrame(frame, 0, frame.length, 0);
-    this.push(frame);
+    this.push(frame.slice(0, end));
   }
 
   error(code: string, changes: Partial<ControlPayloads['error']> = {}, ref = 0): void {
@@ -301,9 +300,11 @@ export class FakeConnection implements Transport {
       ref,
       patterns: asksPatterns ? jsonControl.decode('subscribe', bytes, payloadStart, end).patterns : [],
       query: type === FrameType.query ? jsonControl.decode('query', bytes, payloadStart, end) : null,
+      payload: bytes.slice(payloadStart, end),
     });
     if (!this.broker.answers) return;
     if (asksPatterns) queueMicrotask(() => this.ack(ref));
+    if (type === FrameType.consume) queueMicrotask(() => this.control('consuming', { mailbox: 9 }, ref));
     if (type === FrameType.ping)
       queueMicrotask(() => this.push(controlFrame(FrameType.pong, ref, Encoding.bytes)));
   }

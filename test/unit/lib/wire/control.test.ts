@@ -85,6 +85,16 @@ const ARBITRARIES: { readonly [K in ControlKind]: fc.Arbitrary<ControlPayloads[K
   }),
   goaway: fc.record({ code: text(1, 64), message: text(0, 1024), reconnect: fc.boolean() }),
   gap: fc.record({ missed: fc.integer({ min: -1, max: Number.MAX_SAFE_INTEGER }), reason: text(1, 64) }),
+  consume: fc.record({
+    mailbox: fc.constantFrom('agent' as const, 'group' as const),
+    group: orNull(text(1, 64)),
+    pattern: orNull(text(1, 255)),
+    prefetch: fc.integer({ min: 1, max: 10_000 }),
+    lease: fc.nat(3_600_000),
+    maxAge: fc.nat(31_536_000_000),
+    maxMessages: fc.nat(0x7fffffff),
+  }),
+  consuming: fc.record({ mailbox: fc.nat(0xffffffff) }),
 };
 
 /** Records that fast-check makes have no prototype; copies have one. */

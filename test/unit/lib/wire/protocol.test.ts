@@ -196,6 +196,7 @@ describe('PROTOCOL.md', () => {
       ['hello', schemaOf('hello')],
       ['welcome', schemaOf('welcome')],
       ['query and result', schemaOf('result').fields[0].type.items!],
+      ['consume, consuming, leave', schemaOf('consume')],
     ];
     for (const [title, schema] of tables) {
       const section = PROTOCOL.slice(PROTOCOL.indexOf(`\n### ${title}\n`));

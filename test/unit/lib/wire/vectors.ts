@@ -9,6 +9,13 @@ import {
   jsonControl,
 } from '../../../../lib/wire/control.js';
 import {
+  ACK_SIZE,
+  nackPayload,
+  writeAck,
+  writeDelivery,
+  writeStored,
+} from '../../../../lib/wire/delivery.js';
+import {
   extensionFlags,
   extensionsSize,
   type OutgoingExtensions,
@@ -16,11 +23,13 @@ import {
 } from '../../../../lib/wire/extensions.js';
 import {
   Encoding,
+  Flag,
   FrameType,
   HEADER_SIZE,
   LANE_NORMAL,
   viewOf,
   writeHeader,
+  writeU32,
   writeU64,
 } from '../../../../lib/wire/frame.js';
 import { utf8 } from '../../../../lib/wire/text.js';
@@ -41,6 +50,7 @@ export function frame(
   type: FrameType,
   payload: Uint8Array,
   fields: {
+    flags?: number;
     encoding?: Encoding;
     lane?: number;
     sequence?: number;
@@ -61,7 +71,7 @@ export function frame(
     viewOf(b),
     0,
     type,
-    extensionFlags(extensions),
+    extensionFlags(extensions) | (fields.flags ?? 0),
     fields.lane ?? 0,
     fields.encoding ?? Encoding.bytes,
     total,
@@ -95,6 +105,67 @@ function json(value: unknown): Uint8Array {
 function creditPayload(limit: number): Uint8Array {
   const b = new Uint8Array(8);
   writeU64(b, 0, limit);
+  return b;
+}
+
+/** Mailbox 3 of shard 1. */
+const MAILBOX = 0x0100_0003;
+const ORDER_TOPIC = 'page.new';
+
+/** An assured message, by topic id: how it comes out of a mailbox must not depend on ids. */
+function assuredFrame(): Uint8Array {
+  return frame(FrameType.publish, utf8('7'), {
+    flags: Flag.assured,
+    encoding: Encoding.text,
+    lane: LANE_NORMAL,
+    sequence: 1,
+    timestamp: TIME,
+    topicId: TOPIC_ID,
+    sender: AGENT_NUMBER,
+    extensions: { messageId: 'm-1' },
+    seed: checksumSeed(AGENT, ORDER_TOPIC),
+  });
+}
+
+function delivery(): Uint8Array {
+  const b = new Uint8Array(256);
+  const inner = assuredFrame();
+  const { length } = inner;
+  const end = writeDelivery(
+    b,
+    viewOf(b),
+    0,
+    LANE_NORMAL,
+    MAILBOX,
+    41,
+    2,
+    true,
+    30_000,
+    AGENT,
+    ORDER_TOPIC,
+    inner,
+    0,
+    length,
+  );
+  return b.slice(0, end);
+}
+
+function ackRuns(): Uint8Array {
+  const b = new Uint8Array(2 * ACK_SIZE);
+  writeAck(b, 0, MAILBOX, 41, 3);
+  writeAck(b, ACK_SIZE, MAILBOX, 50, 1);
+  return b;
+}
+
+function storedAck(): Uint8Array {
+  const b = new Uint8Array(64);
+  const first = writeStored(b, 0, utf8('m-1'), 1);
+  return b.slice(0, writeStored(b, first, utf8('m-2'), 2));
+}
+
+function handle(): Uint8Array {
+  const b = new Uint8Array(4);
+  writeU32(b, 0, MAILBOX);
   return b;
 }
 
@@ -152,6 +223,16 @@ export const CONTROL_VALUES: { readonly [K in ControlKind]: ControlPayloads[K] }
   },
   goaway: { code: 'SHUTTING_DOWN', message: 'The broker is shutting down.', reconnect: true },
   gap: { missed: 12, reason: 'shed' },
+  consume: {
+    mailbox: 'group',
+    group: 'ocr',
+    pattern: 'page.*',
+    prefetch: 256,
+    lease: 30_000,
+    maxAge: 0,
+    maxMessages: 0,
+  },
+  consuming: { mailbox: MAILBOX },
 };
 
 const seed = checksumSeed(AGENT, TOPIC);
@@ -184,6 +265,14 @@ export const VECTORS: Readonly<Record<string, Vector>> = {
     }),
   },
   topic: { bytes: topicAnnouncement(TOPIC_ID, utf8(TOPIC)) },
+  'publish-assured': { from: AGENT, topic: ORDER_TOPIC, bytes: assuredFrame() },
+  stored: { bytes: frame(FrameType.ack, storedAck(), {}) },
+  consume: { bytes: control(avroControl, 'consume', 8, CONTROL_VALUES.consume) },
+  consuming: { bytes: control(avroControl, 'consuming', 8, CONTROL_VALUES.consuming) },
+  deliver: { bytes: delivery() },
+  'consumer-ack': { bytes: frame(FrameType.ack, ackRuns(), {}) },
+  nack: { bytes: frame(FrameType.nack, nackPayload(MAILBOX, 44, 'no paper'), {}) },
+  leave: { bytes: frame(FrameType.leave, handle(), { sequence: 9 }) },
   'publish-by-id': {
     from: AGENT,
     topic: TOPIC,

@@ -1,0 +1,122 @@
+/** From which mailboxes this agent consumes: its own, and those of groups. */
+import { FlowbusError } from '../errors.js';
+import type { Consume, Consuming } from '../wire/control.js';
+import type { AssuredMessage } from './assured-message.js';
+import type { Handler } from './subscriptions.js';
+
+/** Mailboxes that one agent consumes from. */
+export const MAX_CONSUMERS = 1024;
+/** Deliveries that may come before the broker's answer says what their handle stands for. */
+const MAX_EARLY = 10_000;
+
+export interface ConsumerOffice {
+  /** Asks the broker; survives a lost connection. */
+  consume(wish: Consume): Promise<Consuming>;
+  leaveMailbox(mailbox: number): void;
+  /** Messages of a mailbox that came before it was known. */
+  deliver(message: AssuredMessage): void;
+}
+
+/** One mailbox that is consumed from. */
+export class Consumer {
+  readonly wish: Consume;
+  /** Null: what comes is the agent's own, the event `message`. */
+  readonly handler: Handler | null;
+  /** What the broker calls it; 0 before it has said so. */
+  mailbox: number;
+
+  constructor(wish: Consume, handler: Handler | null) {
+    this.wish = wish;
+    this.handler = handler;
+    this.mailbox = 0;
+  }
+}
+
+export class Consumers {
+  private readonly office: ConsumerOffice;
+  private readonly all: Set<Consumer>;
+  private readonly byMailbox: Map<number, Consumer>;
+  private asking: number;
+  private early: AssuredMessage[];
+
+  constructor(office: ConsumerOffice) {
+    this.office = office;
+    this.all = new Set();
+    this.byMailbox = new Map();
+    this.asking = 0;
+    this.early = [];
+  }
+
+  /** Resolves once every live shard knows of the mailbox. Rejects with what the broker answers. */
+  async add(wish: Consume, handler: Handler | null): Promise<Consumer> {
+    if (this.all.size >= MAX_CONSUMERS) {
+      throw new FlowbusError('LIMIT_REACHED', `An agent consumes from at most ${MAX_CONSUMERS} mailboxes.`);
+    }
+    for (const { wish: known } of this.all) {
+      if (known.mailbox === wish.mailbox && known.group === wish.group && known.pattern === wish.pattern) {
+        throw new FlowbusError(
+          'BAD_OPTION',
+          `This agent is in group ${wish.group} on ${wish.pattern} already.`,
+        );
+      }
+    }
+    const consumer = new Consumer(wish, handler);
+    this.all.add(consumer);
+    try {
+      await this.ask(consumer);
+    } catch (error) {
+      this.forget(consumer);
+      throw error;
+    }
+    return consumer;
+  }
+
+  /** What it has not acked goes to others. */
+  remove(consumer: Consumer): void {
+    if (!this.all.has(consumer)) return;
+    const { mailbox } = consumer;
+    this.forget(consumer);
+    if (mailbox !== 0) this.office.leaveMailbox(mailbox);
+  }
+
+  clear(): void {
+    for (const consumer of [...this.all]) this.remove(consumer);
+  }
+
+  /** Whose message it is; null when it came too early, and will be delivered again, or is nobody's any more. */
+  of(message: AssuredMessage): Consumer | null {
+    const consumer = this.byMailbox.get(message.mailbox);
+    if (consumer !== undefined) return consumer;
+    if (this.asking > 0 && this.early.length < MAX_EARLY) this.early.push(message);
+    return null;
+  }
+
+  /** A new connection stands: it consumes from nothing yet. `failed` is told of what the broker refuses. */
+  reconnected(failed: (error: FlowbusError) => void): void {
+    for (const consumer of this.all) {
+      // Those without a handle are being asked for by a call that survived.
+      if (consumer.mailbox !== 0) this.ask(consumer).catch(failed);
+    }
+  }
+
+  private async ask(consumer: Consumer): Promise<void> {
+    this.asking++;
+    try {
+      const { mailbox } = await this.office.consume(consumer.wish);
+      if (!this.all.has(consumer)) return;
+      this.byMailbox.delete(consumer.mailbox);
+      consumer.mailbox = mailbox;
+      this.byMailbox.set(mailbox, consumer);
+    } finally {
+      this.asking--;
+      const early = this.early;
+      this.early = [];
+      for (const message of early) this.office.deliver(message);
+    }
+  }
+
+  private forget(consumer: Consumer): void {
+    this.all.delete(consumer);
+    if (this.byMailbox.get(consumer.mailbox) === consumer) this.byMailbox.delete(consumer.mailbox);
+  }
+}

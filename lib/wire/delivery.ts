@@ -1,0 +1,150 @@
+/**
+ * What goes to and fro about a mailbox, beside the messages themselves: the deliver frame, which has a message inside, the acks of
+ * consumers, and the acks that publishers get. PROTOCOL.md has the contract. No Node built-ins here: browsers load it.
+ *
+ *   deliver  0 mailbox (u32) · 4 offset (u64) · 12 attempt (u16) · 14 flags (1: may be a repeat) · 15 size of the sender ·
+ *            16 lease (u32, ms) · 20 size of the topic (0: in the frame) · 21 zero · 24 sender · topic · the publish frame
+ */
+
+import { sealFrame } from './checksum.js';
+import {
+  Encoding,
+  FrameType,
+  HEADER_SIZE,
+  readU32,
+  readU64,
+  writeHeader,
+  writeU32,
+  writeU64,
+} from './frame.js';
+import { readUtf8, utf8Size, writeUtf8 } from './text.js';
+
+export const DELIVERY_HEADER = 24;
+/** What a deliver frame has beside the message: assured messages are that much smaller than maxPayload. */
+export const DELIVERY_MARGIN = 512;
+/** One run of offsets in an ack frame. */
+export const ACK_SIZE = 16;
+/** Before the reason in a nack frame. */
+export const NACK_HEADER = 12;
+export const MAX_NACK_REASON = 1024;
+const REPEATED = 1;
+
+export interface Delivery {
+  mailbox: number;
+  offset: number;
+  /** From 1 on. */
+  attempt: number;
+  /** Somebody may have got it before. */
+  repeated: boolean;
+  lease: number;
+  from: string;
+  /** '' when the frame spells it out. */
+  topic: string;
+  /** The publish frame is `[start, end)` of the bytes that it was read from. */
+  start: number;
+  end: number;
+}
+
+/** Writes a deliver frame at `o` of `b`, of which `view` is a view, around the publish frame `src[start, end)`; returns where it ends. */
+export function writeDelivery(
+  b: Uint8Array,
+  view: DataView,
+  o: number,
+  lane: number,
+  mailbox: number,
+  offset: number,
+  attempt: number,
+  repeated: boolean,
+  lease: number,
+  from: string,
+  topic: string,
+  src: Uint8Array,
+  start: number,
+  end: number,
+): number {
+  const p = o + HEADER_SIZE;
+  let at = writeUtf8(b, p + DELIVERY_HEADER, from);
+  const fromSize = at - p - DELIVERY_HEADER;
+  const topicStart = at;
+  if (topic !== '') at = writeUtf8(b, at, topic);
+  const topicSize = at - topicStart;
+  b.set(src.subarray(start, end), at);
+  at += end - start;
+  writeHeader(view, o, FrameType.deliver, 0, lane, Encoding.bytes, at - o, at - p, 0, 0, 0, 0, 0);
+  writeU32(b, p, mailbox);
+  writeU64(b, p + 4, offset);
+  b[p + 12] = attempt;
+  b[p + 13] = attempt >>> 8;
+  b[p + 14] = repeated ? REPEATED : 0;
+  b[p + 15] = fromSize;
+  writeU32(b, p + 16, lease);
+  b[p + 20] = topicSize;
+  b[p + 21] = 0;
+  b[p + 22] = 0;
+  b[p + 23] = 0;
+  sealFrame(b, o, at - o, 0);
+  return at;
+}
+
+/** Reads the payload `b[start, end)` of a deliver frame; null when it is none. */
+export function readDelivery(b: Uint8Array, start: number, end: number): Delivery | null {
+  if (end - start < DELIVERY_HEADER + HEADER_SIZE) return null;
+  const from = start + DELIVERY_HEADER;
+  const topic = from + b[start + 15];
+  const frame = topic + b[start + 20];
+  if (frame + HEADER_SIZE > end) return null;
+  return {
+    mailbox: readU32(b, start),
+    offset: readU64(b, start + 4),
+    attempt: b[start + 12] | (b[start + 13] << 8),
+    repeated: (b[start + 14] & REPEATED) !== 0,
+    lease: readU32(b, start + 16),
+    from: readUtf8(b, from, topic),
+    topic: readUtf8(b, topic, frame),
+    start: frame,
+    end,
+  };
+}
+
+/** Writes one run of an ack: `count` messages of a mailbox from `offset` on. */
+export function writeAck(b: Uint8Array, o: number, mailbox: number, offset: number, count: number): void {
+  writeU32(b, o, mailbox);
+  writeU64(b, o + 4, offset);
+  writeU32(b, o + 12, count);
+}
+
+/** The payload of a nack frame. A reason beyond its bound is cut off. */
+export function nackPayload(mailbox: number, offset: number, reason: string): Uint8Array {
+  let text = reason;
+  while (utf8Size(text) > MAX_NACK_REASON) text = text.slice(0, Math.floor(text.length / 2));
+  const b = new Uint8Array(NACK_HEADER + Math.max(0, utf8Size(text)));
+  writeU32(b, 0, mailbox);
+  writeU64(b, 4, offset);
+  if (b.length > NACK_HEADER) writeUtf8(b, NACK_HEADER, text);
+  return b;
+}
+
+/** Writes one entry of the ack that a publisher gets: its message id, and how many mailboxes hold the message. */
+export function writeStored(b: Uint8Array, o: number, id: Uint8Array, stored: number): number {
+  b[o] = id.length;
+  b.set(id, o + 1);
+  writeU32(b, o + 1 + id.length, stored);
+  return o + 5 + id.length;
+}
+
+/** Calls `take` for each entry of `b[start, end)`; false when they do not end where it ends. */
+export function readStored(
+  b: Uint8Array,
+  start: number,
+  end: number,
+  take: (id: Uint8Array, stored: number) => void,
+): boolean {
+  let o = start;
+  while (o < end) {
+    const next = o + 5 + b[o];
+    if (b[o] === 0 || next > end) return false;
+    take(b.subarray(o + 1, next - 4), readU32(b, next - 4));
+    o = next;
+  }
+  return true;
+}

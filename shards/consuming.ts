@@ -1,0 +1,260 @@
+/** Sessions of this shard as consumers of mailboxes, wherever those live: who consumes from what, deliveries, and acks. */
+import HashRing from 'hashring';
+import { type ErrorCode, FlowbusError, isErrorCode } from '../lib/errors.js';
+import { RecordKind } from '../lib/links.js';
+import { ACK_SIZE, NACK_HEADER } from '../lib/wire/delivery.js';
+import { FIRST_BULK_LANE, readU32, readU64, writeU32 } from '../lib/wire/frame.js';
+import type { Exchange } from './exchange.js';
+import type { ConsumeSpec } from './intake.js';
+import type { Interest } from './interest.js';
+import { mailboxName, slotOfHandle } from './mailbox-ref.js';
+import type { MailboxTable } from './mailbox-table.js';
+import { SESSION_PREFIX } from './mailbox-talk.js';
+import type { Mailboxes } from './mailboxes.js';
+import type { Peer } from './peer.js';
+import { workerOfSender } from './sender-ids.js';
+import type { Session } from './session.js';
+import { encodeTalk } from './talk.js';
+
+/** Mailboxes that one connection consumes from. */
+export const MAX_CONSUMED = 1024;
+/** How long another worker may take to answer (ms). */
+const PATIENCE = 10_000;
+const RECORD_ROOM = 128 * 1024;
+const NUMBER = 0xff_ffff;
+
+interface Asked {
+  readonly slot: number;
+  readonly resolve: (handle: number) => void;
+  readonly reject: (error: FlowbusError) => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+export class Consuming {
+  readonly #exchange: Exchange;
+  readonly #interest: Interest;
+  readonly #table: MailboxTable;
+  readonly #mailboxes: Mailboxes;
+  readonly #bearer: (number: number) => Session | null;
+  readonly #slot: number;
+  /** Over the configured slots, alive or not: a mailbox does not move because a shard is down. */
+  readonly #ring: HashRing;
+  /** Bounded by what sessions may consume. */
+  readonly #asked: Map<number, Asked>;
+  #lastRef: number;
+  readonly #record: Uint8Array;
+
+  constructor(
+    exchange: Exchange,
+    interest: Interest,
+    table: MailboxTable,
+    mailboxes: Mailboxes,
+    bearer: (number: number) => Session | null,
+  ) {
+    this.#exchange = exchange;
+    this.#interest = interest;
+    this.#table = table;
+    this.#mailboxes = mailboxes;
+    this.#bearer = bearer;
+    this.#slot = exchange.settings.slot;
+    this.#ring = new HashRing(
+      Array.from({ length: exchange.settings.workers }, (_, slot) => String(slot)),
+      'sha256',
+    );
+    this.#asked = new Map();
+    this.#lastRef = 0;
+    this.#record = new Uint8Array(RECORD_ROOM);
+  }
+
+  /**
+   * Resolves with the handle of the mailbox once every live shard knows of it. Rejects with NO_JOURNAL, LIMIT_REACHED,
+   * JOURNAL_FULL, MAILBOX_UNAVAILABLE.
+   */
+  async consume(session: Session, spec: ConsumeSpec): Promise<number> {
+    if ((session.consumes?.size ?? 0) >= MAX_CONSUMED)
+      throw new FlowbusError('LIMIT_REACHED', `A connection may consume from ${MAX_CONSUMED} mailboxes.`);
+    const { sink } = session;
+    const slot = this.#homeOf(spec);
+    let handle: number;
+    if (slot === this.#slot) {
+      handle = this.#mailboxes.consume(session.sender.number, spec);
+      this.#note(session, handle, spec);
+      await this.#interest.settled();
+    } else {
+      handle = await this.#ask(slot, session, spec);
+      this.#note(session, handle, spec);
+    }
+    // The connection that asked is gone, and nobody else would say so.
+    if (session.sink !== sink || session.ended) this.leave(session, handle);
+    return handle;
+  }
+
+  /** The session consumes from this mailbox no more: what it has not acked goes to others. */
+  leave(session: Session, handle: number): void {
+    session.consumes?.delete(handle);
+    this.#tellLeave(session.sender.number, handle);
+  }
+
+  /** The session's connection is gone: it consumes from nothing. */
+  left(session: Session): void {
+    const consumed = session.consumes;
+    session.consumes = null;
+    if (consumed !== null)
+      for (const handle of consumed.keys()) this.#tellLeave(session.sender.number, handle);
+  }
+
+  /** A deliver frame for a session, wherever it is. */
+  deliver(number: number, lane: number, src: Uint8Array, start: number, end: number): void {
+    const worker = workerOfSender(number);
+    if (worker === this.#slot) {
+      this.#bearer(number)?.deliver(lane, src, start, end);
+      return;
+    }
+    this.#send(
+      this.#exchange.peers[worker],
+      RecordKind.deliver,
+      lane < FIRST_BULK_LANE,
+      number,
+      src,
+      start,
+      end,
+    );
+  }
+
+  /** A worker sends a delivery, acks or a nack, as this class has written it there. */
+  delivered(src: Uint8Array, start: number, end: number, lane: number): void {
+    this.#bearer(readU32(src, start))?.deliver(lane, src, start + SESSION_PREFIX, end);
+  }
+
+  acked(src: Uint8Array, start: number, end: number): void {
+    const session = readU32(src, start);
+    for (let at = start + SESSION_PREFIX; at + ACK_SIZE <= end; at += ACK_SIZE)
+      this.#mailboxes.ack(session, readU32(src, at) & NUMBER, readU64(src, at + 4), readU32(src, at + 12));
+  }
+
+  nacked(src: Uint8Array, start: number): void {
+    const at = start + SESSION_PREFIX;
+    this.#mailboxes.nack(readU32(src, start), readU32(src, at) & NUMBER, readU64(src, at + 4));
+  }
+
+  /** What an ack frame of a session says: runs of one mailbox after the other. Throws BAD_CONTROL. */
+  ack(session: Session, src: Uint8Array, start: number, end: number): void {
+    if (end === start || (end - start) % ACK_SIZE !== 0)
+      throw new FlowbusError('BAD_CONTROL', `An ack has ${ACK_SIZE} bytes for each run of offsets.`);
+    const { number } = session.sender;
+    for (let at = start; at < end; ) {
+      const slot = slotOfHandle(readU32(src, at));
+      let to = at + ACK_SIZE;
+      while (to < end && slotOfHandle(readU32(src, to)) === slot) to += ACK_SIZE;
+      if (slot !== this.#slot)
+        this.#send(this.#exchange.peers[slot], RecordKind.acks, true, number, src, at, to);
+      else
+        for (let o = at; o < to; o += ACK_SIZE)
+          this.#mailboxes.ack(number, readU32(src, o) & NUMBER, readU64(src, o + 4), readU32(src, o + 12));
+      at = to;
+    }
+  }
+
+  /** Throws BAD_CONTROL. */
+  nack(session: Session, src: Uint8Array, start: number, end: number): void {
+    if (end - start < NACK_HEADER)
+      throw new FlowbusError('BAD_CONTROL', `A nack has ${NACK_HEADER} bytes and a reason.`);
+    const handle = readU32(src, start);
+    const slot = slotOfHandle(handle);
+    const { number } = session.sender;
+    if (slot === this.#slot) this.#mailboxes.nack(number, handle & NUMBER, readU64(src, start + 4));
+    else this.#send(this.#exchange.peers[slot], RecordKind.nack, true, number, src, start, end);
+  }
+
+  /** A peer asks for one of its sessions. `ref`: 0 when it waits for no answer. */
+  asked(peer: Peer, ref: number, session: number, spec: ConsumeSpec): void {
+    let handle: number;
+    try {
+      handle = this.#mailboxes.consume(session, spec);
+    } catch (error) {
+      if (!(error instanceof FlowbusError)) throw error;
+      peer.tell(encodeTalk({ t: 'consuming', ref, handle: 0, code: error.code, message: error.message }));
+      return;
+    }
+    if (ref === 0) return;
+    this.#interest.settled().then(() => {
+      peer.tell(encodeTalk({ t: 'consuming', ref, handle, code: null, message: '' }));
+      this.#exchange.tick();
+    });
+  }
+
+  answered(ref: number, handle: number, code: string | null, message: string): void {
+    const asked = this.#asked.get(ref);
+    if (asked === undefined) return;
+    this.#asked.delete(ref);
+    clearTimeout(asked.timer);
+    if (code === null) asked.resolve(handle);
+    else asked.reject(new FlowbusError(isErrorCode(code) ? code : 'MAILBOX_UNAVAILABLE', message));
+  }
+
+  /** A new incarnation of a peer has told its mailboxes: sessions that consumed from them go on. */
+  peerUp(peer: Peer, sessions: Iterable<Session>): void {
+    for (const session of sessions) {
+      if (session.consumes === null) continue;
+      for (const [handle, spec] of session.consumes)
+        if (slotOfHandle(handle) === peer.slot)
+          peer.tell(encodeTalk({ t: 'consume', ref: 0, session: session.sender.number, spec }));
+    }
+  }
+
+  peerLost(slot: number): void {
+    this.#mailboxes.leaveAll((session) => workerOfSender(session) === slot);
+    for (const [ref, asked] of [...this.#asked])
+      if (asked.slot === slot) this.#failed(ref, 'MAILBOX_UNAVAILABLE', 'The shard where it lives is down.');
+  }
+
+  #homeOf(spec: ConsumeSpec): number {
+    const name = mailboxName(spec.kind, spec.name, spec.pattern);
+    return this.#table.named(name)?.slot ?? Number(this.#ring.range(name, 1)[0]);
+  }
+
+  #note(session: Session, handle: number, spec: ConsumeSpec): void {
+    session.consumes ??= new Map();
+    session.consumes.set(handle, spec);
+  }
+
+  #ask(slot: number, session: Session, spec: ConsumeSpec): Promise<number> {
+    const peer = this.#exchange.peers[slot];
+    if (!peer?.listening)
+      return Promise.reject(new FlowbusError('MAILBOX_UNAVAILABLE', 'The shard where it lives is down.'));
+    const ref = ++this.#lastRef;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(
+        () => this.#failed(ref, 'MAILBOX_UNAVAILABLE', 'The shard where it lives does not answer.'),
+        PATIENCE,
+      );
+      this.#asked.set(ref, { slot, resolve, reject, timer });
+      peer.tell(encodeTalk({ t: 'consume', ref, session: session.sender.number, spec }));
+    });
+  }
+
+  #failed(ref: number, code: ErrorCode, message: string): void {
+    this.answered(ref, 0, code, message);
+  }
+
+  #tellLeave(session: number, handle: number): void {
+    const slot = slotOfHandle(handle);
+    if (slot === this.#slot) this.#mailboxes.leave(session, handle & NUMBER);
+    else this.#exchange.peers[slot]?.tell(encodeTalk({ t: 'leave', session, handle }));
+  }
+
+  /** What does not fit into the link is made good when the lease ends. */
+  #send(
+    peer: Peer | null | undefined,
+    kind: RecordKind,
+    urgent: boolean,
+    session: number,
+    src: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    writeU32(this.#record, 0, session);
+    this.#record.set(src.subarray(start, end), SESSION_PREFIX);
+    peer?.send(kind, urgent, this.#record, 0, end - start + SESSION_PREFIX);
+  }
+}

@@ -1,0 +1,151 @@
+/**
+ * What a journal is made of. A segment is a file of blocks; a block is what one turn of the event loop has written:
+ *
+ *   block    0 length of the records (u32) · 4 CRC-32 of them (u32) · 8 records
+ *   record   0 length, all of it (u32) · 4 kind (u8)
+ *   message  5 lane · 6 size of the sender · 7 of the topic (0: in the frame) · 8 of the id · 9 zero · 12 mailbox (u32) · 16 offset (u64)
+ *            24 stored at · 32 deadline (u64, ms since the epoch; 0: none) · 40 sender · topic · id · frame
+ *   gone     8 count (u32) · 12 mailbox (u32) · 16 first offset (u64): so many messages from there on have left
+ *   failed   8 failures (u32) · 12 mailbox (u32) · 16 offset (u64)
+ *   mailbox  12 mailbox (u32) · 16 what it is, as JSON
+ *   closed   12 mailbox (u32): it is no more
+ *
+ * A block whose CRC does not hold is the torn last write of a process that died: the journal ends before it.
+ */
+import { readU32, readU64, writeU32, writeU64 } from '../../lib/wire/frame.js';
+
+export const BLOCK_HEADER = 8;
+export const RecordType = { message: 1, gone: 2, failed: 3, mailbox: 4, closed: 5 } as const;
+
+const MESSAGE_HEADER = 40;
+const SHORT_RECORD = 24;
+
+/** Names are of one byte a character in here: what was UTF-8 stays UTF-8. */
+export interface StoredMessage {
+  mailbox: number;
+  offset: number;
+  lane: number;
+  from: string;
+  /** '' when the frame spells it out. */
+  topic: string;
+  id: string;
+  storedAt: number;
+  deadline: number;
+  bytes: Uint8Array;
+  start: number;
+  end: number;
+}
+
+/** Whoever reads a journal from its beginning. */
+export interface JournalVisitor {
+  onMessage(message: StoredMessage): void;
+  onGone(mailbox: number, first: number, count: number): void;
+  onFailed(mailbox: number, offset: number, failures: number): void;
+  onMailbox(mailbox: number, text: string): void;
+  onClosed(mailbox: number): void;
+}
+
+export function messageSize(from: string, topic: string, id: string, frame: number): number {
+  // At most: UTF-16 units take up to three bytes.
+  return MESSAGE_HEADER + 3 * (from.length + topic.length) + id.length + frame;
+}
+
+/** Writes the record at `o`; returns where its frame begins. The record ends with the frame. */
+export function writeMessage(b: Buffer, o: number, message: StoredMessage): number {
+  let at = o + MESSAGE_HEADER;
+  const from = b.write(message.from, at, 'utf8');
+  at += from;
+  const topic = b.write(message.topic, at, 'utf8');
+  at += topic;
+  const id = b.write(message.id, at, 'latin1');
+  at += id;
+  b.set(message.bytes.subarray(message.start, message.end), at);
+  writeU32(b, o, at + message.end - message.start - o);
+  b[o + 4] = RecordType.message;
+  b[o + 5] = message.lane;
+  b[o + 6] = from;
+  b[o + 7] = topic;
+  b[o + 8] = id;
+  b[o + 9] = 0;
+  b[o + 10] = 0;
+  b[o + 11] = 0;
+  writeU32(b, o + 12, message.mailbox);
+  writeU64(b, o + 16, message.offset);
+  writeU64(b, o + 24, message.storedAt);
+  writeU64(b, o + 32, Number.isFinite(message.deadline) ? message.deadline : 0);
+  return at;
+}
+
+/** Writes a record of two numbers, `gone` or `failed`; returns its size. */
+export function writeShort(
+  b: Buffer,
+  o: number,
+  type: number,
+  mailbox: number,
+  offset: number,
+  n: number,
+): number {
+  writeU32(b, o, SHORT_RECORD);
+  writeU32(b, o + 4, type);
+  writeU32(b, o + 8, n);
+  writeU32(b, o + 12, mailbox);
+  writeU64(b, o + 16, offset);
+  return SHORT_RECORD;
+}
+
+/** Writes what a mailbox is, or that it is no more; returns the record's size. */
+export function writeMailbox(b: Buffer, o: number, type: number, mailbox: number, text: Uint8Array): number {
+  const size = 16 + text.length;
+  writeU32(b, o, size);
+  writeU32(b, o + 4, type);
+  writeU32(b, o + 8, 0);
+  writeU32(b, o + 12, mailbox);
+  b.set(text, o + 16);
+  return size;
+}
+
+/** Reads the records of one block whose CRC holds. */
+export function readRecords(b: Buffer, start: number, end: number, visitor: JournalVisitor): void {
+  for (let o = start; o < end; ) {
+    const size = readU32(b, o);
+    const mailbox = readU32(b, o + 12);
+    switch (b[o + 4]) {
+      case RecordType.message:
+        readMessage(b, o, o + size, mailbox, visitor);
+        break;
+      case RecordType.gone:
+        visitor.onGone(mailbox, readU64(b, o + 16), readU32(b, o + 8));
+        break;
+      case RecordType.failed:
+        visitor.onFailed(mailbox, readU64(b, o + 16), readU32(b, o + 8));
+        break;
+      case RecordType.mailbox:
+        visitor.onMailbox(mailbox, b.toString('utf8', o + 16, o + size));
+        break;
+      case RecordType.closed:
+        visitor.onClosed(mailbox);
+        break;
+    }
+    o += size;
+  }
+}
+
+function readMessage(b: Buffer, o: number, end: number, mailbox: number, visitor: JournalVisitor): void {
+  const from = o + MESSAGE_HEADER;
+  const topic = from + b[o + 6];
+  const id = topic + b[o + 7];
+  const start = id + b[o + 8];
+  visitor.onMessage({
+    mailbox,
+    offset: readU64(b, o + 16),
+    lane: b[o + 5],
+    from: b.toString('utf8', from, topic),
+    topic: b.toString('utf8', topic, id),
+    id: b.toString('latin1', id, start),
+    storedAt: readU64(b, o + 24),
+    deadline: readU64(b, o + 32) || Number.POSITIVE_INFINITY,
+    bytes: b,
+    start,
+    end,
+  });
+}

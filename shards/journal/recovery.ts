@@ -1,0 +1,119 @@
+/** What a journal says when it is read from its beginning: the mailboxes of a slot, with what has not left them. */
+import { MailboxEntry } from '../../lib/queues/mailbox-entry.js';
+import type { HomeRecord } from '../home.js';
+import type { JournalVisitor, StoredMessage } from './records.js';
+
+export interface RecoveredMailbox {
+  readonly number: number;
+  readonly record: HomeRecord;
+  /** The segment that says what it is. */
+  readonly segment: number;
+  /** In the order of their offsets, but for what was written again. */
+  readonly entries: Iterable<MailboxEntry>;
+  /** Of the messages that the journal still knows of, gone or not, as `Home.recent` has them. */
+  readonly ids: Iterable<string>;
+}
+
+class Found {
+  readonly number: number;
+  /** Null until it is read: once the segment with it is dropped, it stands behind some of the messages. */
+  record: HomeRecord | null;
+  nextOffset: number;
+  segment: number;
+  readonly byOffset: Map<number, MailboxEntry>;
+  readonly ids: Set<string>;
+
+  constructor(number: number) {
+    this.number = number;
+    this.record = null;
+    this.nextOffset = 1;
+    this.segment = 0;
+    this.byOffset = new Map();
+    this.ids = new Set();
+  }
+}
+
+export class Recovery implements JournalVisitor {
+  readonly #found: Map<number, Found>;
+  #segment: number;
+
+  constructor() {
+    this.#found = new Map();
+    this.#segment = 0;
+  }
+
+  /** What follows is of this segment. */
+  begin(segment: number): void {
+    this.#segment = segment;
+  }
+
+  mailboxes(): RecoveredMailbox[] {
+    return [...this.#found.values()].flatMap(({ number, record, nextOffset, segment, byOffset, ids }) => {
+      if (record === null) return [];
+      return [{ number, record: { ...record, nextOffset }, segment, entries: [...byOffset.values()], ids }];
+    });
+  }
+
+  onMailbox(number: number, text: string): void {
+    const record = JSON.parse(text) as HomeRecord;
+    const found = this.#of(number);
+    found.record = record;
+    found.nextOffset = Math.max(record.nextOffset, found.nextOffset);
+    found.segment = this.#segment;
+  }
+
+  onMessage(message: StoredMessage): void {
+    const found = this.#of(message.mailbox);
+    const { offset, lane, from, topic, id, storedAt, deadline, bytes, start, end } = message;
+    if (offset >= found.nextOffset) found.nextOffset = offset + 1;
+    if (id !== '') found.ids.add(`${from}\0${id}`);
+    const known = found.byOffset.get(offset);
+    if (known !== undefined) {
+      // It was written again, to be rid of the old segment.
+      known.bytes = bytes;
+      known.start = start;
+      known.end = end;
+      known.segment = this.#segment;
+      return;
+    }
+    const entry = new MailboxEntry(
+      offset,
+      lane,
+      from,
+      topic,
+      bytes,
+      start,
+      end,
+      storedAt,
+      deadline,
+      this.#segment,
+    );
+    // Nobody knows to whom it was delivered before the process ended.
+    entry.repeated = true;
+    found.byOffset.set(offset, entry);
+  }
+
+  onGone(number: number, first: number, count: number): void {
+    const found = this.#found.get(number);
+    if (found === undefined) return;
+    for (let offset = first; offset < first + count; offset++) found.byOffset.delete(offset);
+  }
+
+  onFailed(number: number, offset: number, failures: number): void {
+    const entry = this.#found.get(number)?.byOffset.get(offset);
+    if (entry !== undefined) entry.failures = failures;
+  }
+
+  onClosed(number: number): void {
+    this.#found.delete(number);
+  }
+
+  #of(number: number): Found {
+    let found = this.#found.get(number);
+    if (found === undefined) {
+      found = new Found(number);
+      this.#found.set(number, found);
+    }
+    return found;
+  }
+}

@@ -1,0 +1,60 @@
+/** What lives in an old part of a journal is written again at its end, so that the old part can go. */
+import type { MailboxEntry } from '../../lib/queues/mailbox-entry.js';
+import type { Home } from '../home.js';
+import type { Journal } from './journal.js';
+
+/** Writes a message that the journal no longer holds, or soon will not, at its end. */
+export function rewrite(journal: Journal, home: Home, entry: MailboxEntry): void {
+  const { offset, lane, from, topic, storedAt, deadline, bytes, start, end } = entry;
+  const place = journal.message({
+    mailbox: home.number,
+    offset,
+    lane,
+    from,
+    topic,
+    id: '',
+    storedAt,
+    deadline,
+    bytes,
+    start,
+    end,
+  });
+  entry.end = place.start + end - start;
+  entry.start = place.start;
+  entry.bytes = place.bytes;
+  entry.segment = journal.segment;
+  journal.holds(entry);
+  if (entry.failures > 0) journal.failed(home.number, entry);
+}
+
+/** Takes in again what lives in the oldest segment, and drops it. */
+export function unburden(journal: Journal, homes: Iterable<Home>, segment: number): void {
+  const moved: { entry: MailboxEntry; bytes: Uint8Array; start: number; end: number }[] = [];
+  const recorded: Home[] = [];
+  for (const home of homes) {
+    if (home.segment === segment) {
+      home.record();
+      recorded.push(home);
+    }
+    for (const entry of home.mailbox.entries()) {
+      if (entry.segment !== segment) continue;
+      const { bytes, start, end } = entry;
+      moved.push({ entry, bytes, start, end });
+      journal.released(entry);
+      rewrite(journal, home, entry);
+    }
+  }
+  if (journal.flush()) {
+    journal.drop();
+    return;
+  }
+  for (const home of recorded) home.segment = segment;
+  for (const { entry, bytes, start, end } of moved) {
+    journal.released(entry);
+    entry.bytes = bytes;
+    entry.start = start;
+    entry.end = end;
+    entry.segment = segment;
+    journal.holds(entry);
+  }
+}

@@ -1,0 +1,51 @@
+/** A mailbox as the route table sees it, wherever on the node it lives: a taker like a session or a peer. */
+import type { Home } from './home.js';
+
+export type MailboxKind = 'agent' | 'group';
+
+/** What the workers tell each other of a mailbox. */
+export interface MailboxNotice {
+  handle: number;
+  name: string;
+  kind: MailboxKind;
+  /** The topics that it takes. */
+  pattern: string;
+  epoch: number;
+}
+
+/** The worker slot that is a mailbox's home stands in its handle: 8 bits, with the number in the journal of the slot behind it. */
+export const MAX_MAILBOX_NUMBER = 0xff_ffff;
+
+export function handleOf(slot: number, number: number): number {
+  return ((slot << 24) | number) >>> 0;
+}
+
+export function slotOfHandle(handle: number): number {
+  return handle >>> 24;
+}
+
+/** Names of agents and groups never meet: neither kind has a colon where the other has its own. */
+export function mailboxName(kind: MailboxKind, group: string, pattern: string): string {
+  return kind === 'agent' ? `agent:${group}` : `group:${group}:${pattern}`;
+}
+
+export class MailboxRef {
+  readonly notice: MailboxNotice;
+  readonly slot: number;
+  /** Where it lives, if that is this worker. */
+  readonly home: Home | null;
+  /** Mark of the last route that it was put into. */
+  routeMark: number;
+
+  constructor(notice: MailboxNotice, home: Home | null) {
+    this.notice = notice;
+    this.slot = slotOfHandle(notice.handle);
+    this.home = home;
+    this.routeMark = 0;
+  }
+
+  /** Groups take whatever is published on their pattern; an agent that is there gets live messages itself. */
+  get takesLive(): boolean {
+    return this.notice.kind === 'group';
+  }
+}

@@ -1,0 +1,442 @@
+/**
+ * The mailboxes that live on this slot: what comes in is journaled once a turn, then acked and handed to consumers. That order
+ * is the promise: nobody hears of a message that a crash could take back.
+ */
+import { FlowbusError } from '../lib/errors.js';
+import type { MailboxPolicy } from '../lib/queues/mailbox.js';
+import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
+import { C } from '../lib/telemetry/counters.js';
+import { Reason } from '../lib/telemetry/ledger.js';
+import { writeDelivery } from '../lib/wire/delivery.js';
+import {
+  Flag,
+  OFFSET_FLAGS,
+  OFFSET_LANE,
+  OFFSET_TOPIC_LENGTH,
+  OFFSET_TOTAL,
+  readU32,
+  viewOf,
+} from '../lib/wire/frame.js';
+import { readTimeToLive } from '../lib/wire/ttl.js';
+import type { Exchange } from './exchange.js';
+import { Home } from './home.js';
+import { type ConsumeSpec, Intake, type MailboxPort, NOBODY } from './intake.js';
+import { Journal, type JournalSettings } from './journal/journal.js';
+import { Recovery } from './journal/recovery.js';
+import { rewrite, unburden } from './journal/renewal.js';
+import {
+  handleOf,
+  MAX_MAILBOX_NUMBER,
+  type MailboxKind,
+  type MailboxNotice,
+  mailboxName,
+} from './mailbox-ref.js';
+import { MAX_MAILBOXES, type MailboxTable } from './mailbox-table.js';
+import type { Route } from './route.js';
+
+/** Deliver frames are made here, one after the other. */
+const FRAME_ROOM = 256 * 1024;
+
+export class Mailboxes {
+  readonly #exchange: Exchange;
+  readonly #table: MailboxTable;
+  readonly #port: MailboxPort;
+  readonly #policy: MailboxPolicy;
+  readonly #slot: number;
+  #journal: Journal | null;
+  /** By number; bounded by MAX_MAILBOXES. */
+  readonly #homes: Map<number, Home>;
+  #nextNumber: number;
+  #intakes: Intake[];
+  readonly #dirty: Home[];
+  readonly #frame: Uint8Array;
+  readonly #view: DataView;
+
+  constructor(exchange: Exchange, table: MailboxTable, port: MailboxPort, policy: MailboxPolicy) {
+    this.#exchange = exchange;
+    this.#table = table;
+    this.#port = port;
+    this.#policy = policy;
+    this.#slot = exchange.settings.slot;
+    this.#journal = null;
+    this.#homes = new Map();
+    this.#nextNumber = 1;
+    this.#intakes = [];
+    this.#dirty = [];
+    this.#frame = new Uint8Array(FRAME_ROOM);
+    this.#view = viewOf(this.#frame);
+  }
+
+  get size(): number {
+    return this.#homes.size;
+  }
+
+  /**
+   * Opens the journal of this slot and brings back what it holds, and what lies in `orphans`: journals of slots that are no
+   * more, which are taken over. Returns how many messages there are.
+   */
+  open(settings: JournalSettings, orphans: readonly string[]): number {
+    const journal = new Journal(settings);
+    const recovery = new Recovery();
+    journal.open(recovery, (segment) => recovery.begin(segment));
+    this.#journal = journal;
+    for (const { number, record, segment, entries, ids } of recovery.mailboxes()) {
+      const home = this.#settle(number, record, record.epoch);
+      home.segment = segment;
+      for (const id of ids) home.recent.add(id);
+      for (const entry of entries) {
+        home.mailbox.put(entry);
+        journal.holds(entry);
+      }
+    }
+    for (const dir of orphans) this.#adopt(dir, settings);
+    return this.#count();
+  }
+
+  /** What lives here, for those who do not know yet. */
+  notices(): MailboxNotice[] {
+    return [...this.#homes.values()].map(({ notice }) => notice);
+  }
+
+  /** Makes `session` a consumer, and the mailbox if there is none. Throws NO_JOURNAL, LIMIT_REACHED, JOURNAL_FULL. */
+  consume(session: number, spec: ConsumeSpec): number {
+    const journal = this.#opened();
+    this.turn();
+    const name = mailboxName(spec.kind, spec.name, spec.pattern);
+    const ref = this.#table.named(name);
+    let home = ref?.home ?? null;
+    if (ref !== undefined && home === null)
+      throw new FlowbusError('MAILBOX_UNAVAILABLE', `The mailbox ${name} lives on shard ${ref.slot}.`);
+    const policy = this.#policyOf(spec, home?.mailbox.policy ?? this.#policy);
+    if (home === null) {
+      if (this.#table.size >= MAX_MAILBOXES || this.#nextNumber > MAX_MAILBOX_NUMBER)
+        throw new FlowbusError('LIMIT_REACHED', `A node may have ${MAX_MAILBOXES} mailboxes.`);
+      const { kind, pattern } = spec;
+      home = this.#settle(this.#nextNumber, { name, kind, pattern, policy, nextOffset: 1 }, 1);
+      home.record();
+      if (!journal.flush()) {
+        this.#homes.delete(home.number);
+        this.#table.remove(home.notice.handle);
+        throw new FlowbusError('JOURNAL_FULL');
+      }
+      this.#port.announce([home.notice], []);
+    } else if (JSON.stringify(policy) !== JSON.stringify(home.mailbox.policy)) {
+      home.mailbox.policy = policy;
+      home.record();
+    }
+    home.attach(session, spec.prefetch);
+    this.#touch(home);
+    return home.notice.handle;
+  }
+
+  /** The session consumes from the mailbox `number` no more. */
+  leave(session: number, number: number): void {
+    const home = this.#homes.get(number);
+    if (home?.detach(session, Date.now())) this.#touch(home);
+  }
+
+  /** All sessions for which `isGone` holds consume no more. */
+  leaveAll(isGone: (session: number) => boolean): void {
+    for (const home of this.#homes.values())
+      for (const session of [...home.consumers.keys()]) if (isGone(session)) this.leave(session, home.number);
+  }
+
+  /** Takes a message in for the mailbox `number`; what has become of it the intake tells when the turn ends. */
+  store(
+    intake: Intake,
+    number: number,
+    from: string,
+    topic: string,
+    ttl: number,
+    src: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    const home = this.#homes.get(number);
+    const journal = this.#journal;
+    if (home === undefined || journal === null) {
+      intake.code = 'NO_MAILBOX';
+      return;
+    }
+    const { mailbox, recent } = home;
+    const known = `${from}\0${intake.id}`;
+    if (intake.id !== '' && recent.has(known)) {
+      intake.stored++;
+      return;
+    }
+    const size = end - start;
+    if (!mailbox.hasRoom(size) || !journal.hasRoom(size)) {
+      intake.code = mailbox.hasRoom(size) ? 'JOURNAL_FULL' : 'MAILBOX_FULL';
+      return;
+    }
+    const storedAt = Date.now();
+    const deadline = ttl === 0 ? Number.POSITIVE_INFINITY : storedAt + ttl;
+    const lane = src[start + OFFSET_LANE] & 7;
+    const offset = mailbox.nextOffset;
+    const message = {
+      mailbox: number,
+      offset,
+      lane,
+      from,
+      topic,
+      id: intake.id,
+      storedAt,
+      deadline,
+      bytes: src,
+      start,
+      end,
+    };
+    const place = journal.message(message);
+    const entry = new MailboxEntry(
+      offset,
+      lane,
+      from,
+      topic,
+      place.bytes,
+      place.start,
+      place.start + size,
+      storedAt,
+      deadline,
+      journal.segment,
+    );
+    journal.holds(entry);
+    mailbox.put(entry);
+    if (intake.id !== '') recent.add(known);
+    intake.homes.push(home);
+    intake.entries.push(entry);
+    this.#touch(home);
+  }
+
+  /** Whoever waits for the intake hears of it when the turn ends. */
+  settle(intake: Intake): void {
+    this.#intakes.push(intake);
+    this.#exchange.unsettle();
+  }
+
+  /** Takes live messages in for the mailboxes of `route` that live here. Nobody waits for an ack. */
+  storeLive(route: Route, from: string, src: Uint8Array, start: number, end: number): void {
+    for (const { home, takesLive } of route.mailboxes) {
+      if (home === null || !takesLive) continue;
+      for (let at = start; at < end; ) {
+        const total = readU32(src, at + OFFSET_TOTAL);
+        const intake = new Intake(NOBODY, 0, '');
+        const spelled = src[at + OFFSET_TOPIC_LENGTH] !== 0;
+        const topic = spelled ? '' : (this.#exchange.topicTextOf(src, at) ?? '');
+        const ttl = (src[at + OFFSET_FLAGS] & Flag.expires) === 0 ? 0 : readTimeToLive(src, at);
+        this.store(intake, home.number, from, topic, ttl, src, at, at + total);
+        if (intake.code === null) this.settle(intake);
+        else this.#exchange.dropped(src, at, Reason.shed, 1);
+        at += total;
+      }
+    }
+  }
+
+  /** `count` messages from `offset` on are done. What the session does not hold is passed over. */
+  ack(session: number, number: number, offset: number, count: number): void {
+    const home = this.#homes.get(number);
+    const consumer = home?.consumers.get(session);
+    if (home === undefined || consumer === undefined) return;
+    const most = Math.min(count, consumer.prefetch);
+    for (let i = 0; i < most; i++) {
+      const entry = home.mailbox.ack(consumer, offset + i);
+      if (entry === null) continue;
+      this.#exchange.counters[C.mailboxAcks]++;
+      home.left(entry);
+    }
+    this.#touch(home);
+  }
+
+  nack(session: number, number: number, offset: number): void {
+    const home = this.#homes.get(number);
+    const consumer = home?.consumers.get(session);
+    if (home === undefined || consumer === undefined) return;
+    if (home.mailbox.nack(consumer, offset, performance.now()) !== null) this.#touch(home);
+  }
+
+  /** The end of a turn: what came is written, who waits is told, who consumes is fed. */
+  turn(): void {
+    const journal = this.#journal;
+    if (journal === null) return;
+    const intakes = this.#intakes;
+    const written = journal.flush();
+    if (intakes.length > 0) {
+      this.#intakes = [];
+      for (const intake of intakes) {
+        if (written) intake.stored += intake.entries.length;
+        else this.#withdraw(intake);
+      }
+      if (written) journal.settled(() => this.#tell(intakes));
+      else this.#tell(intakes);
+    }
+    this.#feedAll();
+    const burden = journal.burden;
+    if (burden !== null && written) unburden(journal, this.#homes.values(), burden);
+    journal.roll();
+  }
+
+  /** Now and then. */
+  check(): void {
+    if (this.#journal === null) return;
+    const now = performance.now();
+    const wall = Date.now();
+    const counters = this.#exchange.counters;
+    let messages = 0;
+    let bytes = 0;
+    let inFlight = 0;
+    for (const home of this.#homes.values()) {
+      const { mailbox } = home;
+      mailbox.check(now, wall);
+      counters[C.mailboxExpired] += home.expired;
+      home.expired = 0;
+      messages += mailbox.messages;
+      bytes += mailbox.bytes;
+      inFlight += mailbox.inFlight;
+      if (mailbox.waiting > 0) this.#touch(home);
+      else if (
+        mailbox.messages === 0 &&
+        home.consumers.size === 0 &&
+        wall - home.awaySince > mailbox.policy.maxAge
+      )
+        this.#close(home);
+    }
+    counters[C.mailboxes] = this.#homes.size;
+    counters[C.mailboxMessages] = messages;
+    counters[C.mailboxBytes] = bytes;
+    counters[C.mailboxInFlight] = inFlight;
+    counters[C.journalBytes] = this.#journal.fileBytes;
+    this.#exchange.unsettle();
+  }
+
+  close(): void {
+    this.turn();
+    this.#journal?.close();
+    this.#journal = null;
+  }
+
+  #opened(): Journal {
+    if (this.#journal === null) throw new FlowbusError('NO_JOURNAL');
+    return this.#journal;
+  }
+
+  #policyOf(spec: ConsumeSpec, base: MailboxPolicy): MailboxPolicy {
+    return {
+      ...base,
+      lease: spec.lease || base.lease,
+      maxAge: spec.maxAge || base.maxAge,
+      maxMessages: spec.maxMessages || base.maxMessages,
+    };
+  }
+
+  #settle(
+    number: number,
+    record: { name: string; kind: MailboxKind; pattern: string; policy: MailboxPolicy; nextOffset: number },
+    epoch: number,
+  ): Home {
+    const { name, kind, pattern, policy, nextOffset } = record;
+    const notice: MailboxNotice = { handle: handleOf(this.#slot, number), name, kind, pattern, epoch };
+    const home = new Home(this.#journal!, number, notice, policy, Date.now());
+    home.mailbox.nextOffset = nextOffset;
+    this.#homes.set(number, home);
+    if (number >= this.#nextNumber) this.#nextNumber = number + 1;
+    this.#table.add(notice, home);
+    return home;
+  }
+
+  /** The journal of a slot that is no more: its mailboxes move here, with a higher epoch, then it is removed. */
+  #adopt(dir: string, settings: JournalSettings): void {
+    const journal = this.#journal!;
+    const old = new Journal({ ...settings, dir });
+    const recovery = new Recovery();
+    old.open(recovery, (segment) => recovery.begin(segment));
+    for (const { record, entries } of recovery.mailboxes()) {
+      const home = this.#settle(this.#nextNumber, record, record.epoch + 1);
+      home.record();
+      for (const entry of entries) {
+        rewrite(journal, home, entry);
+        home.mailbox.put(entry);
+      }
+    }
+    // What cannot be written stays where it is, and is found again at the next start.
+    if (journal.flush()) old.remove();
+    else old.close();
+  }
+
+  #withdraw(intake: Intake): void {
+    for (let i = 0; i < intake.entries.length; i++) {
+      const entry = intake.entries[i];
+      intake.homes[i].mailbox.withdraw(entry);
+      this.#journal!.released(entry);
+      intake.homes[i].recent.delete(`${entry.from}\0${intake.id}`);
+    }
+    intake.code = 'JOURNAL_FULL';
+  }
+
+  #tell(intakes: readonly Intake[]): void {
+    for (const { slot, token, stored, code, entries } of intakes) {
+      if (code === null) this.#exchange.counters[C.mailboxStored] += entries.length;
+      if (slot !== NOBODY) this.#port.stored(slot, token, stored, code);
+    }
+  }
+
+  #touch(home: Home): void {
+    if (home.dirty) return;
+    home.dirty = true;
+    this.#dirty.push(home);
+    this.#exchange.unsettle();
+  }
+
+  #feedAll(): void {
+    const dirty = this.#dirty;
+    if (dirty.length === 0) return;
+    const now = performance.now();
+    const wall = Date.now();
+    for (const home of dirty) {
+      home.dirty = false;
+      this.#feed(home, now, wall);
+    }
+    dirty.length = 0;
+  }
+
+  #feed(home: Home, now: number, wall: number): void {
+    const { mailbox } = home;
+    const counters = this.#exchange.counters;
+    while (mailbox.waiting > 0) {
+      const consumer = mailbox.nextConsumer();
+      if (consumer === null) return;
+      const entry = mailbox.take(consumer, now, wall);
+      if (entry === null) return;
+      counters[C.mailboxDeliveries]++;
+      if (entry.repeated) counters[C.mailboxRedeliveries]++;
+      const end = writeDelivery(
+        this.#frame,
+        this.#view,
+        0,
+        entry.lane,
+        home.notice.handle,
+        entry.offset,
+        Math.min(0xffff, entry.failures + 1),
+        entry.repeated,
+        mailbox.policy.lease,
+        entry.from,
+        entry.topic,
+        entry.bytes,
+        entry.start,
+        entry.end,
+      );
+      this.#port.deliver(consumer.id, entry.lane, this.#frame, 0, end);
+    }
+  }
+
+  #close(home: Home): void {
+    this.#homes.delete(home.number);
+    this.#journal!.closed(home.number);
+    this.#table.remove(home.notice.handle);
+    this.#port.announce([], [home.notice.handle]);
+  }
+
+  #count(): number {
+    let messages = 0;
+    for (const { mailbox } of this.#homes.values()) messages += mailbox.messages;
+    return messages;
+  }
+}

@@ -1,0 +1,221 @@
+import assert from 'node:assert/strict';
+import {
+  appendFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MailboxEntry } from '../../../../lib/queues/mailbox-entry.js';
+import { Journal } from '../../../../shards/journal/journal.js';
+import { type RecoveredMailbox, Recovery } from '../../../../shards/journal/recovery.js';
+
+const RECORD = {
+  name: 'agent:a',
+  kind: 'agent',
+  pattern: '_agent.a',
+  epoch: 1,
+  policy: { maxMessages: 10, maxBytes: 1000, maxAge: 1000, lease: 1, retryBase: 1, retryCap: 1 },
+  nextOffset: 1,
+};
+
+describe('Journal', () => {
+  let dir: string;
+  const open: Journal[] = [];
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), 'flowbus-journal-'));
+  });
+  afterEach(() => {
+    for (const journal of open.splice(0)) journal.close();
+    rmSync(dir, { recursive: true });
+  });
+
+  function begin(): { journal: Journal; mailboxes: RecoveredMailbox[] } {
+    const journal = new Journal({ dir, fsync: 'never', maxBytes: 1_000_000 });
+    open.push(journal);
+    const recovery = new Recovery();
+    journal.open(recovery, (segment) => recovery.begin(segment));
+    return { journal, mailboxes: recovery.mailboxes() };
+  }
+
+  function put(journal: Journal, offset: number, text: string, mailbox = 1): MailboxEntry {
+    const bytes = Buffer.from(text);
+    const place = journal.message({
+      mailbox,
+      offset,
+      lane: offset % 5,
+      from: 'püblisher',
+      topic: 'a.b',
+      id: `\xff${offset}`,
+      storedAt: 1_700_000_000_000,
+      deadline: offset % 2 === 0 ? Number.POSITIVE_INFINITY : 1_700_000_000_500,
+      bytes,
+      start: 0,
+      end: bytes.length,
+    });
+    const entry = new MailboxEntry(
+      offset,
+      offset % 5,
+      'püblisher',
+      'a.b',
+      place.bytes,
+      place.start,
+      place.start + bytes.length,
+      0,
+      0,
+      journal.segment,
+    );
+    journal.holds(entry);
+    return entry;
+  }
+
+  function texts(mailboxes: RecoveredMailbox[]): string[] {
+    return mailboxes.flatMap(({ entries }) =>
+      [...entries].map(
+        ({ offset, bytes, start, end }) => `${offset}:${Buffer.from(bytes.subarray(start, end))}`,
+      ),
+    );
+  }
+
+  function segments(): string[] {
+    return readdirSync(dir).sort();
+  }
+
+  it('brings back what has not left, with all that is known of it', () => {
+    const { journal } = begin();
+    journal.mailbox(1, JSON.stringify(RECORD));
+    const entries = [1, 2, 3, 4].map((offset) => put(journal, offset, `m${offset}`));
+    journal.gone(1, entries[0]);
+    journal.gone(1, entries[1]);
+    entries[2].failures = 7;
+    journal.failed(1, entries[2]);
+    assert.ok(journal.flush());
+    const { mailboxes } = begin();
+    assert.deepEqual(texts(mailboxes), ['3:m3', '4:m4']);
+    const [{ record, ids, entries: found }] = mailboxes;
+    assert.deepEqual(record, { ...RECORD, nextOffset: 5 });
+    assert.deepEqual(
+      [...ids],
+      [1, 2, 3, 4].map((offset) => `püblisher\0\xff${offset}`),
+    );
+    const [third, fourth] = [...found];
+    assert.equal(third.failures, 7);
+    assert.equal(third.deadline, 1_700_000_000_500);
+    assert.equal(fourth.deadline, Number.POSITIVE_INFINITY);
+    assert.equal(fourth.from, 'püblisher');
+    assert.equal(fourth.topic, 'a.b');
+    assert.ok(third.repeated && fourth.repeated);
+  });
+
+  it('ends before a torn last write, wherever it is torn', () => {
+    const { journal } = begin();
+    journal.mailbox(1, JSON.stringify(RECORD));
+    put(journal, 1, 'whole');
+    journal.flush();
+    const path = join(dir, segments()[0]);
+    const whole = readFileSync(path).length;
+    put(journal, 2, 'torn');
+    journal.flush();
+    const both = readFileSync(path);
+    for (let cut = whole; cut < both.length; cut++) {
+      for (const name of segments().slice(1)) rmSync(join(dir, name));
+      writeFileSync(path, both);
+      truncateSync(path, cut);
+      const { journal: again, mailboxes } = begin();
+      assert.deepEqual(texts(mailboxes), ['1:whole'], `cut at ${cut} of ${both.length}`);
+      again.close();
+    }
+    writeFileSync(path, both);
+    appendFileSync(path, Buffer.alloc(4096));
+    assert.deepEqual(texts(begin().mailboxes), ['1:whole', '2:torn']);
+  });
+
+  it('is no journal any more from a byte on that was changed', () => {
+    const { journal } = begin();
+    journal.mailbox(1, JSON.stringify(RECORD));
+    journal.flush();
+    const path = join(dir, segments()[0]);
+    const first = readFileSync(path).length;
+    put(journal, 1, 'changed');
+    journal.flush();
+    const bytes = readFileSync(path);
+    bytes[first + 60] ^= 1;
+    writeFileSync(path, bytes);
+    assert.deepEqual(texts(begin().mailboxes), []);
+  });
+
+  it('drops segments that nothing lives in, and keeps what was written again', () => {
+    const { journal } = begin();
+    journal.mailbox(1, JSON.stringify(RECORD));
+    const large = 'x'.repeat(60_000);
+    const stuck = put(journal, 1, 'stuck');
+    const first = journal.segment;
+    for (let offset = 2; journal.segment === first; offset++) {
+      const entry = put(journal, offset, large);
+      journal.gone(1, entry);
+      assert.ok(journal.flush());
+      journal.roll();
+    }
+    assert.equal(journal.burden, null);
+    journal.released(stuck);
+    journal.mailbox(1, JSON.stringify({ ...RECORD, nextOffset: 1000 }));
+    const again = put(journal, 1, 'stuck');
+    assert.equal(journal.burden, first);
+    assert.ok(journal.flush());
+    journal.drop();
+    assert.ok(journal.fileBytes < 1000);
+    const { mailboxes } = begin();
+    assert.deepEqual(texts(mailboxes), ['1:stuck']);
+    assert.equal(mailboxes[0].record.nextOffset, 1000);
+    journal.gone(1, again);
+    journal.flush();
+    assert.equal(journal.liveBytes, 0);
+  });
+
+  it('knows a mailbox also when that stands behind its messages, and none that was closed', () => {
+    const { journal } = begin();
+    put(journal, 1, 'early', 1);
+    put(journal, 1, 'closed', 2);
+    journal.mailbox(2, JSON.stringify(RECORD));
+    journal.closed(2);
+    journal.mailbox(1, JSON.stringify(RECORD));
+    journal.flush();
+    assert.deepEqual(texts(begin().mailboxes), ['1:early']);
+  });
+
+  it('has room up to its bound', () => {
+    const journal = new Journal({ dir, fsync: 'never', maxBytes: 10 });
+    open.push(journal);
+    journal.open(new Recovery(), () => {});
+    assert.ok(journal.hasRoom(10));
+    put(journal, 1, '12345');
+    assert.ok(journal.hasRoom(5));
+    assert.ok(!journal.hasRoom(6));
+  });
+
+  it('settles at once, or after the disk has it with fsync always', async () => {
+    const journal = new Journal({ dir, fsync: 'always', maxBytes: 1_000_000 });
+    open.push(journal);
+    journal.open(new Recovery(), () => {});
+    put(journal, 1, 'a');
+    journal.flush();
+    let done = false;
+    const settled = new Promise<void>((resolve) => {
+      journal.settled(() => {
+        done = true;
+        resolve();
+      });
+    });
+    assert.ok(!done);
+    await settled;
+    let atOnce = false;
+    journal.settled(() => {
+      atOnce = true;
+    });
+    assert.ok(atOnce);
+  });
+});

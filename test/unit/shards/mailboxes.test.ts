@@ -1,0 +1,283 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Chunk } from '../../../lib/queues/chunks.js';
+import { BatchReader, Step } from '../../../lib/wire/batch.js';
+import { checksumSeed, sealFrame } from '../../../lib/wire/checksum.js';
+import { ACK_SIZE, readDelivery, readStored, writeAck } from '../../../lib/wire/delivery.js';
+import { Encoding, Flag, FrameType, OFFSET_FLAGS } from '../../../lib/wire/frame.js';
+import { readUtf8, utf8 } from '../../../lib/wire/text.js';
+import { FrameWriter } from '../../../lib/wire/writer.js';
+import { journalDir } from '../../../shards/journal/directory.js';
+import type { Refusal } from '../../../shards/publishing.js';
+import type { Session } from '../../../shards/session.js';
+import type { Shard } from '../../../shards/shard.js';
+import { Counter, HELLO, makeShard, publish, Wires } from './wires.js';
+
+interface Got {
+  text: string;
+  mailbox: number;
+  offset: number;
+  attempt: number;
+  repeated: boolean;
+}
+
+/** Takes the frames of a session apart. */
+class Taker extends Counter {
+  readonly got: Got[] = [];
+  readonly stored: string[] = [];
+  readonly refused: string[] = [];
+
+  override send(chunk: { frames: number }): void {
+    super.send(chunk);
+    const { bytes, start, end } = chunk as Chunk;
+    const reader = new BatchReader();
+    reader.open(bytes, start, end, 1 << 20);
+    while (reader.next() === Step.frame) {
+      if (reader.type === FrameType.deliver) {
+        const delivery = readDelivery(bytes, reader.payloadStart, reader.end);
+        assert.ok(delivery !== null);
+        const { mailbox, offset, attempt, repeated } = delivery;
+        const inner = new BatchReader();
+        inner.open(bytes, delivery.start, delivery.end, 1 << 20);
+        assert.equal(inner.next(), Step.frame);
+        this.got.push({
+          text: readUtf8(bytes, inner.payloadStart, inner.end),
+          mailbox,
+          offset,
+          attempt,
+          repeated,
+        });
+      } else if (reader.type === FrameType.ack)
+        assert.ok(
+          readStored(bytes, reader.payloadStart, reader.end, (id, n) =>
+            this.stored.push(`${readUtf8(id, 0, id.length)}=${n}`),
+          ),
+        );
+    }
+  }
+
+  refuse({ code, correlation }: Refusal): void {
+    this.refused.push(`${readUtf8(correlation!, 0, correlation!.length)}: ${code}`);
+  }
+
+  get texts(): string[] {
+    return this.got.map(({ text }) => text);
+  }
+}
+
+describe('mailboxes of two shards', () => {
+  let dataDir: string;
+  let wires: Wires;
+  let shards: Shard[];
+  beforeEach(async () => {
+    dataDir = mkdtempSync(join(tmpdir(), 'flowbus-homes-'));
+    wires = new Wires();
+    shards = [begin(0, 1), begin(1, 1)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    run();
+  });
+  afterEach(() => {
+    for (const shard of shards) shard.mailboxes.close();
+    rmSync(dataDir, { recursive: true });
+  });
+
+  function begin(slot: number, incarnation: number, journalSize = 1_000_000): Shard {
+    const shard = makeShard(wires, slot, incarnation, { lease: 100, retryBase: 1, retryCap: 1 });
+    shard.recover({ dir: journalDir(dataDir, slot), fsync: 'never', maxBytes: journalSize }, []);
+    return shard;
+  }
+
+  function run(): void {
+    for (let i = 0; i < 3; i++) {
+      for (const shard of shards) shard.exchange.endTurn();
+      wires.run([0, 1]);
+    }
+  }
+
+  function open(slot: number, agentId: string): { session: Session; taker: Taker } {
+    const { session } = shards[slot].sessions.open({ ...HELLO, agentId });
+    const taker = new Taker();
+    shards[slot].sessions.attach(session, taker);
+    run();
+    return { session, taker };
+  }
+
+  /** Resolves when it consumes; the links are run meanwhile. */
+  async function consume(slot: number, session: Session, group: string, pattern: string): Promise<number> {
+    const spec = {
+      kind: 'group' as const,
+      name: group,
+      pattern,
+      prefetch: 10,
+      lease: 0,
+      maxAge: 0,
+      maxMessages: 0,
+    };
+    const consuming = shards[slot].consuming.consume(session, spec);
+    let done = false;
+    consuming.finally(() => {
+      done = true;
+    });
+    while (!done) {
+      run();
+      await Promise.resolve();
+    }
+    return consuming;
+  }
+
+  function assured(slot: number, session: Session, topic: string, id: string, size = 0): void {
+    const frame = new FrameWriter(65_536).publish({
+      topic,
+      sender: session.sender.number,
+      from: session.sender.text,
+      lane: 2,
+      encoding: Encoding.text,
+      payload: utf8(id + ' '.repeat(size)),
+      extensions: { messageId: id },
+    });
+    frame[OFFSET_FLAGS] |= Flag.assured;
+    sealFrame(frame, 0, frame.length, checksumSeed(session.sender.text, topic));
+    const reader = new BatchReader();
+    reader.open(frame, 0, frame.length, frame.length);
+    assert.equal(reader.next(), Step.frame);
+    const refusal = shards[slot].publishing.take(session, reader);
+    if (refusal !== null) (session.sink as Taker).refuse(refusal);
+  }
+
+  function ack(slot: number, session: Session, mailbox: number, offset: number, count = 1): void {
+    const runs = new Uint8Array(ACK_SIZE);
+    writeAck(runs, 0, mailbox, offset, count);
+    shards[slot].consuming.ack(session, runs, 0, runs.length);
+    run();
+  }
+
+  // Groups whose homes are on each of the shards, by the names that the ring puts there.
+  async function groupOn(
+    home: number,
+    slot: number,
+    session: Session,
+  ): Promise<{ group: string; mailbox: number }> {
+    for (let n = 0; ; n++) {
+      const mailbox = await consume(slot, session, `g${n}`, 'work.*');
+      if (mailbox >>> 24 === home) return { group: `g${n}`, mailbox };
+      shards[slot].consuming.leave(session, mailbox);
+      shards[mailbox >>> 24].table.remove(mailbox);
+      shards[1 - (mailbox >>> 24)].table.remove(mailbox);
+      run();
+    }
+  }
+
+  for (const home of [0, 1]) {
+    for (const from of [0, 1]) {
+      for (const to of [0, 1]) {
+        it(`journal, ack and deliver: from shard ${from} by a mailbox on ${home} to shard ${to}`, async () => {
+          const publisher = open(from, 'p');
+          const consumer = open(to, 'c');
+          const { mailbox } = await groupOn(home, to, consumer.session);
+          for (const id of ['a', 'b', 'c']) assured(from, publisher.session, 'work.x', id);
+          assert.equal(consumer.taker.got.length, 0, 'before the turn ends nothing is journaled');
+          run();
+          assert.deepEqual(publisher.taker.stored, ['a=1', 'b=1', 'c=1']);
+          assert.deepEqual(consumer.taker.texts, ['a', 'b', 'c']);
+          assert.ok(consumer.taker.got.every(({ repeated, attempt }) => !repeated && attempt === 1));
+          ack(to, consumer.session, mailbox, consumer.taker.got[0].offset, 2);
+          // What is not acked is the next consumer's when this one's connection is gone.
+          shards[to].sessions.lost(consumer.session, true);
+          run();
+          const heir = open(1 - to, 'heir');
+          const again = await consume(
+            1 - to,
+            heir.session,
+            shards[home].table.find(mailbox)!.notice.name.split(':')[1],
+            'work.*',
+          );
+          run();
+          assert.equal(again, mailbox);
+          assert.deepEqual(heir.taker.texts, ['c']);
+          assert.ok(heir.taker.got[0].repeated);
+        });
+      }
+    }
+  }
+
+  it('come back with all that was not acked, flagged, when their shard begins anew; its peer refuses meanwhile', async () => {
+    const publisher = open(0, 'p');
+    const consumer = open(0, 'c');
+    const { mailbox } = await groupOn(1, 0, consumer.session);
+    for (const id of ['a', 'b', 'c']) assured(0, publisher.session, 'work.x', id);
+    run();
+    ack(0, consumer.session, mailbox, consumer.taker.got[1].offset);
+
+    wires.readers[1] = null;
+    shards[0].peerDown(1, 1);
+    assured(0, publisher.session, 'work.x', 'refused');
+    shards[0].exchange.endTurn();
+    assert.deepEqual(publisher.taker.refused, ['refused: MAILBOX_UNAVAILABLE']);
+    shards[1].mailboxes.close();
+    shards[1] = begin(1, 2);
+    await shards[1].start([]);
+    run();
+    assured(0, publisher.session, 'work.x', 'b');
+    assured(0, publisher.session, 'work.x', 'd');
+    run();
+    assert.deepEqual(publisher.taker.stored, ['a=1', 'b=1', 'c=1', 'b=1', 'd=1']);
+    const back = consumer.taker.got.slice(3);
+    assert.deepEqual(
+      back.map(({ text, repeated }) => [text, repeated]),
+      [
+        ['a', true],
+        ['c', true],
+        ['d', false],
+      ],
+    );
+  });
+
+  it('take live messages for groups, and give each to one session, wherever it was published', async () => {
+    const members = [open(0, 'm0'), open(1, 'm1')];
+    const { group } = await groupOn(0, 0, members[0].session);
+    await consume(1, members[1].session, group, 'work.*');
+    const publishers = [open(0, 'p0'), open(1, 'p1')];
+    for (const [slot, { session }] of publishers.entries())
+      for (let i = 0; i < 4; i++) publish(shards[slot], session, 'work.live', i);
+    run();
+    assert.deepEqual([members[0].taker.got.length, members[1].taker.got.length], [4, 4]);
+  });
+
+  it('refuse what the journal has no room for, and take the next when there is', async () => {
+    for (const shard of shards) shard.mailboxes.close();
+    wires = new Wires();
+    shards = [begin(0, 1, 2000), begin(1, 1, 2000)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    run();
+    const publisher = open(0, 'p');
+    const consumer = open(0, 'c');
+    const { mailbox } = await groupOn(0, 0, consumer.session);
+    assured(0, publisher.session, 'work.x', 'a', 1000);
+    assured(0, publisher.session, 'work.x', 'b', 1000);
+    run();
+    assert.deepEqual(publisher.taker.stored, ['a=1']);
+    assert.deepEqual(publisher.taker.refused, ['b: JOURNAL_FULL']);
+    ack(0, consumer.session, mailbox, consumer.taker.got[0].offset);
+    assured(0, publisher.session, 'work.x', 'b', 1000);
+    run();
+    assert.deepEqual(publisher.taker.stored, ['a=1', 'b=1']);
+  });
+
+  it('pass over acks of what a session does not hold', async () => {
+    const publisher = open(0, 'p');
+    const consumer = open(0, 'c');
+    const other = open(1, 'o');
+    const { mailbox } = await groupOn(0, 0, consumer.session);
+    assured(0, publisher.session, 'work.x', 'a');
+    run();
+    const { offset } = consumer.taker.got[0];
+    ack(1, other.session, mailbox, offset);
+    ack(0, consumer.session, mailbox, offset + 1, 0xffff_ffff);
+    ack(0, consumer.session, 0xffff_ffff, offset);
+    ack(0, consumer.session, mailbox, offset);
+    ack(0, consumer.session, mailbox, offset);
+    assert.equal(consumer.taker.got.length, 1);
+  });
+});
