@@ -7,7 +7,7 @@ import type { MailboxPolicy } from '../lib/queues/mailbox.js';
 import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
-import { writeDelivery } from '../lib/wire/delivery.js';
+import { keyOfFrame, writeDelivery } from '../lib/wire/delivery.js';
 import {
   Flag,
   OFFSET_FLAGS,
@@ -192,6 +192,7 @@ export class Mailboxes {
       lane,
       from,
       topic,
+      keyOfFrame(src, start, end),
       place.bytes,
       place.start,
       place.start + size,

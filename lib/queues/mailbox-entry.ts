@@ -7,6 +7,8 @@ export const EntryState = {
   /** It failed, and waits to be tried again. */
   resting: 2,
   gone: 3,
+  /** Another message with its key is with a consumer, or waits to be tried again. */
+  parked: 4,
 } as const;
 export type EntryState = (typeof EntryState)[keyof typeof EntryState];
 
@@ -17,6 +19,8 @@ export class MailboxEntry {
   readonly from: string;
   /** The topic, where the frame bears an id instead; '' where it spells it out. */
   readonly topic: string;
+  /** The ordering key; '' is none. */
+  readonly key: string;
   /** The frame as its publisher sealed it: `bytes[start, end)`. They move when a journal rewrites them. */
   bytes: Uint8Array;
   start: number;
@@ -30,6 +34,8 @@ export class MailboxEntry {
   failures: number;
   /** Somebody may have got it already. */
   repeated: boolean;
+  /** Others with its key wait for it. */
+  holdsKey: boolean;
   state: EntryState;
   consumer: Consumer | null;
   /** When its lease ends. */
@@ -42,6 +48,7 @@ export class MailboxEntry {
     lane: number,
     from: string,
     topic: string,
+    key: string,
     bytes: Uint8Array,
     start: number,
     end: number,
@@ -53,6 +60,7 @@ export class MailboxEntry {
     this.lane = lane;
     this.from = from;
     this.topic = topic;
+    this.key = key;
     this.bytes = bytes;
     this.start = start;
     this.end = end;
@@ -61,6 +69,7 @@ export class MailboxEntry {
     this.segment = segment;
     this.failures = 0;
     this.repeated = false;
+    this.holdsKey = false;
     this.state = EntryState.ready;
     this.consumer = null;
     this.due = 0;

@@ -7,6 +7,8 @@
  *   put ─▶ ready (five lanes) ─take─▶ leased ─ack─▶ gone
  *             ▲                         │ nack, lease over, consumer left
  *             └──────── retry ◀─────────┘
+ *
+ * Of the messages with one ordering key, one at a time is leased or waits to be tried again; the others are parked behind it.
  */
 import { LANE_COUNT } from '../wire/frame.js';
 import { DeadlineHeap } from './deadline-heap.js';
@@ -48,6 +50,8 @@ export class Consumer {
 
 /** Bytes of unacked messages with one consumer: what waits for its socket stays bounded whatever `prefetch` says. */
 export const MAX_IN_FLIGHT_BYTES = 1024 * 1024;
+/** Consumers among which the one with the least in flight is sought: a crowd does not make each message dearer. */
+const COMPARED = 16;
 /** Messages that each lane may hand out in a round, most urgent first; of 31 handed out one at least is background, if any waits. */
 const QUANTUM = [16, 8, 4, 2, 1];
 const EXPIRED_PER_CHECK = 10_000;
@@ -79,6 +83,8 @@ export class Mailbox {
   /** What waits for its next attempt, and what must be gone by a deadline. */
   readonly #retries: DeadlineHeap<MailboxEntry>;
   readonly #deadlines: DeadlineHeap<MailboxEntry>;
+  /** By key: what is parked behind the message that holds the key. At most one list for each message. */
+  readonly #keys: Map<string, EntryList>;
   #nextConsumer: number;
   readonly #jitter: () => number;
 
@@ -97,6 +103,7 @@ export class Mailbox {
     this.#leases = new EntryList();
     this.#retries = new DeadlineHeap();
     this.#deadlines = new DeadlineHeap();
+    this.#keys = new Map();
     this.#nextConsumer = 0;
     this.#jitter = jitter;
   }
@@ -126,7 +133,7 @@ export class Mailbox {
 
   /** Takes back what could not be journaled; nobody has got it. */
   withdraw(entry: MailboxEntry): void {
-    if (entry.state === EntryState.ready) this.#remove(entry);
+    if (entry.state !== EntryState.gone) this.#remove(entry);
   }
 
   attach(consumer: Consumer): void {
@@ -148,16 +155,21 @@ export class Mailbox {
     }
   }
 
-  /** A consumer with room, each in turn; null when there is none. */
+  /** The consumer with the least in flight among the next that have room, in turn among equals; null when there is none. */
   nextConsumer(): Consumer | null {
     const { consumers } = this;
-    for (let i = 0; i < consumers.length; i++) {
-      const at = (this.#nextConsumer + i) % consumers.length;
+    const count = consumers.length;
+    let best = -1;
+    let seen = 0;
+    for (let i = 0; i < count && seen < COMPARED; i++) {
+      const at = (this.#nextConsumer + i) % count;
       if (!consumers[at].hasRoom) continue;
-      this.#nextConsumer = (at + 1) % consumers.length;
-      return consumers[at];
+      seen++;
+      if (best < 0 || consumers[at].inFlight < consumers[best].inFlight) best = at;
     }
-    return null;
+    if (best < 0) return null;
+    this.#nextConsumer = (best + 1) % count;
+    return consumers[best];
   }
 
   /** Leases the next message to `consumer`; null when none is ready. What has expired is never handed out. */
@@ -170,6 +182,8 @@ export class Mailbox {
         continue;
       }
       this.#lanes[entry.lane].remove(entry);
+      // What holds its key and comes back stands at the front, with nothing of its key before it.
+      if (entry.key !== '' && !entry.holdsKey && this.#park(entry)) continue;
       entry.state = EntryState.leased;
       entry.consumer = consumer;
       entry.due = now + this.policy.lease;
@@ -208,7 +222,7 @@ export class Mailbox {
     }
     for (let entry = this.#deadlines.pop(wall); entry !== null; entry = this.#deadlines.pop(wall)) {
       // A consumer may still be at work on it: what it does not ack is dropped when it comes back.
-      if (entry.state === EntryState.ready || entry.state === EntryState.resting) this.#expire(entry);
+      if (entry.state !== EntryState.leased && entry.state !== EntryState.gone) this.#expire(entry);
     }
     // The oldest stand first, but for what came back.
     let left = EXPIRED_PER_CHECK;
@@ -223,6 +237,35 @@ export class Mailbox {
       for (let entry = lane.head; entry !== null; entry = entry.next) yield entry;
     for (let entry = this.#leases.head; entry !== null; entry = entry.next) yield entry;
     for (const entry of this.#retries.values()) if (entry.state === EntryState.resting) yield entry;
+    for (const parked of this.#keys.values())
+      for (let entry = parked.head; entry !== null; entry = entry.next) yield entry;
+  }
+
+  /** False when the key was free: the message holds it from now on. */
+  #park(entry: MailboxEntry): boolean {
+    const parked = this.#keys.get(entry.key);
+    if (parked === undefined) {
+      this.#keys.set(entry.key, new EntryList());
+      entry.holdsKey = true;
+      return false;
+    }
+    entry.state = EntryState.parked;
+    parked.append(entry);
+    return true;
+  }
+
+  /** The message that held the key is gone: the next one with it takes its place. */
+  #passKey(entry: MailboxEntry): void {
+    const parked = this.#keys.get(entry.key)!;
+    const next = parked.head;
+    if (next === null) {
+      this.#keys.delete(entry.key);
+      return;
+    }
+    parked.remove(next);
+    next.holdsKey = true;
+    next.state = EntryState.ready;
+    this.#lanes[next.lane].prepend(next);
   }
 
   #expire(entry: MailboxEntry): void {
@@ -273,11 +316,14 @@ export class Mailbox {
   }
 
   #remove(entry: MailboxEntry): void {
-    if (entry.state === EntryState.leased) this.#unlease(entry);
-    else if (entry.state === EntryState.ready) this.#lanes[entry.lane].remove(entry);
+    const { state } = entry;
+    if (state === EntryState.leased) this.#unlease(entry);
+    else if (state === EntryState.ready) this.#lanes[entry.lane].remove(entry);
+    else if (state === EntryState.parked) this.#keys.get(entry.key)!.remove(entry);
     entry.state = EntryState.gone;
     this.messages--;
     this.bytes -= entry.size;
+    if (entry.holdsKey) this.#passKey(entry);
   }
 }
 

@@ -7,10 +7,15 @@
  */
 
 import { sealFrame } from './checksum.js';
+import { keyIn } from './extensions.js';
 import {
   Encoding,
+  Flag,
   FrameType,
   HEADER_SIZE,
+  OFFSET_FLAGS,
+  OFFSET_PAYLOAD_SIZE,
+  OFFSET_TOPIC_LENGTH,
   readU32,
   readU64,
   writeHeader,
@@ -84,6 +89,13 @@ export function writeDelivery(
   b[p + 23] = 0;
   sealFrame(b, o, at - o, 0);
   return at;
+}
+
+/** The ordering key of the publish frame `b[start, end)`, which was checked before; '' without. */
+export function keyOfFrame(b: Uint8Array, start: number, end: number): string {
+  if ((b[start + OFFSET_FLAGS] & Flag.extensions) === 0) return '';
+  const extensions = start + HEADER_SIZE + b[start + OFFSET_TOPIC_LENGTH];
+  return keyIn(b, extensions, end - readU32(b, start + OFFSET_PAYLOAD_SIZE));
 }
 
 /** Reads the payload `b[start, end)` of a deliver frame; null when it is none. */

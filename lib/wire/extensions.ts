@@ -219,6 +219,17 @@ export class Extensions {
   }
 }
 
+/** The ordering key in `b[start, end)`, extensions that were checked before; '' without. */
+export function keyIn(b: Uint8Array, start: number, end: number): string {
+  for (let i = start; i < end; ) {
+    const value = i + PREFIX;
+    const next = value + (b[i + 1] | (b[i + 2] << 8));
+    if (b[i] === Extension.key) return readUtf8(b, value, next);
+    i = next;
+  }
+  return '';
+}
+
 /** What a sender attaches. Absent and undefined mean the same. */
 export interface OutgoingExtensions {
   /** Where answers go: a topic, 1..255 bytes; bytes are taken as UTF-8 without a check. */

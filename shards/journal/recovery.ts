@@ -1,5 +1,6 @@
 /** What a journal says when it is read from its beginning: the mailboxes of a slot, with what has not left them. */
 import { MailboxEntry } from '../../lib/queues/mailbox-entry.js';
+import { keyOfFrame } from '../../lib/wire/delivery.js';
 import type { HomeRecord } from '../home.js';
 import type { JournalVisitor, StoredMessage } from './records.js';
 
@@ -81,6 +82,7 @@ export class Recovery implements JournalVisitor {
       lane,
       from,
       topic,
+      keyOfFrame(bytes, start, end),
       bytes,
       start,
       end,

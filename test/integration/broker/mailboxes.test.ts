@@ -239,6 +239,36 @@ describe('mailboxes', () => {
       assert.equal(got[0].redelivered, 1);
     });
 
+    it('works at one message of a key at a time, in order, whichever member fails', async () => {
+      const done = new Map<string, number[]>();
+      const working = new Set<string>();
+      const wrong: string[] = [];
+      const handler = async (message: Message): Promise<void> => {
+        const { key } = message;
+        assert.ok(key !== null);
+        if (working.has(key)) wrong.push(`two of ${key}`);
+        working.add(key);
+        await new Promise((resolve) => setImmediate(resolve));
+        working.delete(key);
+        const n = Number(message.text());
+        if (n % 5 === 0 && message.redelivered === 0) throw new Error('once more');
+        done.set(key, [...(done.get(key) ?? []), n]);
+      };
+      for (const slot of [0, 1, 0]) {
+        const agent = await member(slot, 'keyed', 'keyed.*', handler);
+        agent.on('error', () => {});
+      }
+      const publisher = await join(node.url, fresh(1));
+      for (let n = 1; n <= 20; n++) {
+        await Promise.all(
+          ['a', 'b', 'c'].map((key) => publisher.publish('keyed.x', `${n}`, { assured: true, key })),
+        );
+      }
+      await until('all', () => [...done.values()].flat().length === 60);
+      assert.deepEqual(wrong, []);
+      for (const list of done.values()) assert.deepEqual(list, Array.from({ length: 20 }, (_, i) => i + 1));
+    });
+
     it('hands out no more than prefetch at a time', async () => {
       const got: Message[] = [];
       await member(

@@ -32,13 +32,14 @@ class Rig {
     );
   }
 
-  put(lane = 2, ttl = Number.POSITIVE_INFINITY): MailboxEntry {
+  put(lane = 2, ttl = Number.POSITIVE_INFINITY, key = ''): MailboxEntry {
     const { nextOffset } = this.mailbox;
     const entry = new MailboxEntry(
       nextOffset,
       lane,
       'p',
       't',
+      key,
       FRAME,
       0,
       FRAME.length,
@@ -130,6 +131,41 @@ describe('Mailbox', () => {
     assert.deepEqual(rig.failed, []);
   });
 
+  it('hands out one message of a key at a time, in order, and goes on with the next when it is done', () => {
+    const rig = new Rig();
+    for (const key of ['a', 'a', 'b', 'a', '', 'b']) rig.put(2, undefined, key);
+    const [one, two] = [rig.consumer(), rig.consumer()];
+    assert.deepEqual([rig.take(one), rig.take(two), rig.take(one), rig.take(two)], [1, 3, 5, null]);
+    rig.mailbox.ack(one, 1);
+    assert.equal(rig.take(two), 2);
+    // What failed keeps its key until it has succeeded.
+    rig.mailbox.nack(two, 2, rig.now);
+    assert.equal(rig.take(one), null);
+    rig.pass(10);
+    assert.equal(rig.take(one), 2);
+    rig.mailbox.ack(one, 2);
+    assert.equal(rig.take(one), 4);
+    // A consumer that leaves takes no key with it.
+    rig.mailbox.detach(two);
+    assert.equal(rig.take(one), 3);
+    rig.mailbox.ack(one, 3);
+    assert.equal(rig.take(one), 6);
+  });
+
+  it('prefers who has the least in flight', () => {
+    const rig = new Rig();
+    const [a, b] = [rig.consumer(), rig.consumer()];
+    for (let i = 0; i < 6; i++) rig.put();
+    for (let i = 0; i < 3; i++) rig.take(a);
+    const got: (number | undefined)[] = [];
+    for (let i = 0; i < 3; i++) {
+      const consumer = rig.mailbox.nextConsumer();
+      got.push(consumer?.id);
+      if (consumer !== null) rig.take(consumer);
+    }
+    assert.deepEqual(got, [b.id, b.id, b.id]);
+  });
+
   it('takes consumers in turn, and passes over those without room', () => {
     const rig = new Rig();
     const [a, b, c] = [rig.consumer(1), rig.consumer(2), rig.consumer(0)];
@@ -194,7 +230,11 @@ describe('Mailbox', () => {
         for (const { what, who, which } of steps) {
           const consumer = consumers[who];
           if (what === 0) {
-            const entry = rig.put(which % 5, which % 3 === 0 ? which : undefined);
+            const entry = rig.put(
+              which % 5,
+              which % 3 === 0 ? which : undefined,
+              which % 2 === 0 ? '' : `k${which % 7}`,
+            );
             all.set(entry.offset, entry);
           } else if (what === 1) {
             if (consumer === null) {
@@ -213,6 +253,13 @@ describe('Mailbox', () => {
               assert.ok(!done.has(entry.offset), 'delivered although it was acked');
               assert.ok(entry.deadline > rig.wall, 'delivered after its deadline');
               assert.ok(next!.inFlight <= 4);
+              if (entry.key !== '') {
+                const held = [...all.values()].filter(
+                  ({ key, state }) =>
+                    key === entry.key && (state === EntryState.leased || state === EntryState.resting),
+                );
+                assert.deepEqual(held, [entry], 'two of one key at a time');
+              }
             }
           } else if (what === 4 && consumer !== null) {
             if (mailbox.ack(consumer, which) !== null) done.add(which);
@@ -235,8 +282,14 @@ describe('Mailbox', () => {
         const last = new Consumer(9, 10_000);
         mailbox.attach(last);
         rig.pass(POLICY.retryCap);
-        while (mailbox.take(last, rig.now, rig.wall) !== null);
-        assert.equal(last.inFlight, mailbox.messages);
+        for (let left = mailbox.messages; left > 0; left--) {
+          const entry = mailbox.take(last, rig.now, rig.wall);
+          // What is too old goes when it is come upon.
+          if (entry === null) break;
+          assert.notEqual(mailbox.ack(last, entry.offset), null);
+        }
+        assert.equal(mailbox.take(last, rig.now, rig.wall), null);
+        assert.equal(mailbox.messages, 0);
       }),
       { numRuns: 300 },
     );

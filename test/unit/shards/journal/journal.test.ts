@@ -62,6 +62,7 @@ describe('Journal', () => {
       offset % 5,
       'püblisher',
       'a.b',
+      '',
       place.bytes,
       place.start,
       place.start + bytes.length,
