@@ -1,5 +1,4 @@
 /** Sessions of this shard as consumers of mailboxes, wherever those live: who consumes from what, deliveries, and acks. */
-import HashRing from 'hashring';
 import { type ErrorCode, FlowbusError, isErrorCode } from '../lib/errors.js';
 import { RecordKind } from '../lib/links.js';
 import { ACK_SIZE, NACK_HEADER } from '../lib/wire/delivery.js';
@@ -12,6 +11,7 @@ import type { MailboxTable } from './mailbox-table.js';
 import { SESSION_PREFIX } from './mailbox-talk.js';
 import type { Mailboxes } from './mailboxes.js';
 import type { Peer } from './peer.js';
+import { Placement } from './placement.js';
 import { workerOfSender } from './sender-ids.js';
 import type { Session } from './session.js';
 import { encodeTalk } from './talk.js';
@@ -38,7 +38,7 @@ export class Consuming {
   readonly #bearer: (number: number) => Session | null;
   readonly #slot: number;
   /** Over the configured slots, alive or not: a mailbox does not move because a shard is down. */
-  readonly #ring: HashRing;
+  readonly #homes: Placement;
   /** Bounded by what sessions may consume. */
   readonly #asked: Map<number, Asked>;
   #lastRef: number;
@@ -57,10 +57,7 @@ export class Consuming {
     this.#mailboxes = mailboxes;
     this.#bearer = bearer;
     this.#slot = exchange.settings.slot;
-    this.#ring = new HashRing(
-      Array.from({ length: exchange.settings.workers }, (_, slot) => String(slot)),
-      'sha256',
-    );
+    this.#homes = new Placement(exchange.settings.workers, { isLive: () => true, connections: () => 0 });
     this.#asked = new Map();
     this.#lastRef = 0;
     this.#record = new Uint8Array(RECORD_ROOM);
@@ -210,7 +207,7 @@ export class Consuming {
 
   #homeOf(spec: ConsumeSpec): number {
     const name = mailboxName(spec.kind, spec.name, spec.pattern);
-    return this.#table.named(name)?.slot ?? Number(this.#ring.range(name, 1)[0]);
+    return this.#table.named(name)?.slot ?? this.#homes.place(name);
   }
 
   #note(session: Session, handle: number, spec: ConsumeSpec): void {

@@ -10,14 +10,18 @@ import type { Output } from './output.js';
 interface PubOptions extends ClientOptions, MessageOptions {
   readonly lines?: boolean;
   readonly whole?: boolean;
+  readonly assured?: boolean;
 }
 
 const EXAMPLES = `
-Ends when the broker has taken the message. Nothing is stored: those who are subscribed now will get it.
+Ends when the broker has taken the message. Nothing is stored: those who are subscribed now will get it. With --assured it is
+stored by every mailbox that matches, and NO_MAILBOX when there is none.
 
 Examples:
   flowbus pub demo.hello '{"hi":1}'
   flowbus pub agent.worker-7.task.assign 'do it' --priority high --ttl 500ms
+  flowbus pub page.new '{"page":4}' --assured          for a group, see sub --group
+  flowbus pub _agent.worker-7 'do it' --assured        for the mailbox of an agent
   tail -f app.log | flowbus pub logs.app              one message for each line
   flowbus pub files.logo --whole < logo.png           one message in all
 ${EXIT_HELP}`;
@@ -81,16 +85,24 @@ async function pub(
       });
       const send = sendOptions(options);
       let published = 0;
+      let stored = 0;
       try {
         for await (const bytes of payloads(argument, options.whole === true)) {
-          const takesMore = agent.publish(topic, encodeInput(bytes, options.encoding), send);
+          const payload = encodeInput(bytes, options.encoding);
           published++;
-          if (!takesMore) await agent.drained();
+          if (options.assured) {
+            stored += (await agent.publish(topic, payload, { ...send, assured: true })).stored;
+            continue;
+          }
+          if (!agent.publish(topic, payload, send)) await agent.drained();
         }
       } finally {
         await settle(agent);
       }
-      if (json) output.line(JSON.stringify({ event: 'published', topic, messages: published, refused }));
+      if (json) {
+        const report = { event: 'published', topic, messages: published, refused };
+        output.line(JSON.stringify(options.assured ? { ...report, stored } : report));
+      }
       return exit;
     },
   });
@@ -104,7 +116,8 @@ export function addPub(program: Command, output: Output, done: (exit: Exit) => v
     .argument('<topic>', 'where to')
     .argument('[payload]', 'what; standard input when absent or "-"')
     .option('--lines', 'each line of standard input is a message (default)')
-    .option('--whole', 'all of standard input is one message');
+    .option('--whole', 'all of standard input is one message')
+    .option('--assured', 'one after the other, each when it is stored by all mailboxes that match');
   addMessageOptions(command)
     .addHelpText('after', EXAMPLES)
     .action(async (topic: string, payload: string | undefined, _options: unknown, self: Command) => {

@@ -10,6 +10,7 @@ import { escapeControl, messageLine, showPayload } from './text.js';
 
 interface SubOptions extends ClientOptions {
   readonly direct?: boolean;
+  readonly group?: string;
   readonly count?: number;
   readonly timeout?: number;
 }
@@ -22,6 +23,7 @@ Examples:
   flowbus sub 'demo.**'
   flowbus sub 'agent.*.status' 'logs.**' --count 10 --timeout 30s
   flowbus sub --direct --agent-id me
+  flowbus sub 'page.*' --group ocr                shares what comes, and what came while nobody was there
   flowbus sub 'system.agent.**' --json | jq .data
 ${EXIT_HELP}`;
 
@@ -64,7 +66,7 @@ function hearDirect(agent: Agent, take: (message: Message) => void): void {
 }
 
 async function sub(patterns: readonly string[], options: SubOptions, output: Output): Promise<Exit> {
-  const { count, timeout, direct = false, json = false } = options;
+  const { count, timeout, direct = false, json = false, group } = options;
   checkPatterns(patterns, direct);
   return withAgent(options, output, {
     reconnect: true,
@@ -86,6 +88,15 @@ async function sub(patterns: readonly string[], options: SubOptions, output: Out
         printMessage(output, json, message);
         if (seen === count) finish();
       };
+      const share = (message: Message): void => {
+        // It is another member's: what is handled is acked.
+        if (seen === count) void message.nack('flowbus sub has all that it was to print');
+        else print(message);
+      };
+      const subscribe = (pattern: string) =>
+        group === undefined
+          ? agent.subscribe(pattern, print)
+          : agent.subscribe(pattern, share, count === undefined ? { group } : { group, prefetch: 1 });
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<void>((_, reject) => {
         if (timeout === undefined) return;
@@ -96,7 +107,7 @@ async function sub(patterns: readonly string[], options: SubOptions, output: Out
       });
       try {
         hearDirect(agent, direct ? print : noteDirect(output, json, agent, '--direct prints such messages'));
-        await Promise.race([Promise.all(patterns.map((pattern) => agent.subscribe(pattern, print))), late]);
+        await Promise.race([Promise.all(patterns.map(subscribe)), late]);
         const { agentId } = agent;
         note(output, json, 'subscribed', { patterns, direct, agentId }, `subscribed to ${where}`);
         await Promise.race([complete, late]);
@@ -115,6 +126,7 @@ export function addSub(program: Command, output: Output, done: (exit: Exit) => v
     .description('Subscribe to patterns (*: one level, **: any number of levels) and print what comes.')
     .argument('[pattern...]', 'topics or patterns, in quotes because of the shell')
     .option('--direct', 'also what is sent to the address of this agent (--agent-id)')
+    .option('--group <name>', 'share what comes with the other members of this group, and ack it')
     .addOption(new Option('-n, --count <number>', 'end after this many messages').argParser(parseCount))
     .addOption(
       new Option(

@@ -46,6 +46,8 @@ export interface JournalSettings {
   fsync: Fsync;
   /** Bytes of messages that it holds at most. */
   maxBytes: number;
+  /** Writes to the file; tests hand in a disk that is full. */
+  write?: typeof writeSync;
 }
 
 const SEGMENT_BYTES = 16 * 1024 * 1024;
@@ -68,6 +70,7 @@ export class Journal {
   readonly #settings: JournalSettings;
   /** Oldest first; the last one is written to. */
   readonly #segments: Segment[];
+  readonly #write: typeof writeSync;
   #fd: number;
   #piece: Buffer;
   /** The block that is gathered: `#piece[#blockStart, #at)`. */
@@ -89,6 +92,7 @@ export class Journal {
   constructor(settings: JournalSettings) {
     this.#settings = settings;
     this.#segments = [];
+    this.#write = settings.write ?? writeSync;
     this.#fd = -1;
     this.#piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
     this.#blockStart = 0;
@@ -323,7 +327,7 @@ export class Journal {
     const segment = this.#segments[this.#segments.length - 1];
     try {
       for (let at = start; at < end; ) {
-        const written = writeSync(this.#fd, this.#piece, at, end - at);
+        const written = this.#write(this.#fd, this.#piece, at, end - at);
         at += written;
         segment.bytes += written;
       }

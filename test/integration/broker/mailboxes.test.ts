@@ -266,7 +266,11 @@ describe('mailboxes', () => {
       }
       await until('all', () => [...done.values()].flat().length === 60);
       assert.deepEqual(wrong, []);
-      for (const list of done.values()) assert.deepEqual(list, Array.from({ length: 20 }, (_, i) => i + 1));
+      for (const list of done.values())
+        assert.deepEqual(
+          list,
+          Array.from({ length: 20 }, (_, i) => i + 1),
+        );
     });
 
     it('hands out no more than prefetch at a time', async () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Chunk } from '../../../lib/queues/chunks.js';
@@ -83,9 +83,9 @@ describe('mailboxes of two shards', () => {
     rmSync(dataDir, { recursive: true });
   });
 
-  function begin(slot: number, incarnation: number, journalSize = 1_000_000): Shard {
+  function begin(slot: number, incarnation: number, maxBytes = 1_000_000, write?: typeof writeSync): Shard {
     const shard = makeShard(wires, slot, incarnation, { lease: 100, retryBase: 1, retryCap: 1 });
-    shard.recover({ dir: journalDir(dataDir, slot), fsync: 'never', maxBytes: journalSize }, []);
+    shard.recover({ dir: journalDir(dataDir, slot), fsync: 'never', maxBytes, write }, []);
     return shard;
   }
 
@@ -117,9 +117,10 @@ describe('mailboxes of two shards', () => {
     };
     const consuming = shards[slot].consuming.consume(session, spec);
     let done = false;
-    consuming.finally(() => {
+    const end = (): void => {
       done = true;
-    });
+    };
+    consuming.then(end, end);
     while (!done) {
       run();
       await Promise.resolve();
@@ -263,6 +264,35 @@ describe('mailboxes of two shards', () => {
     assured(0, publisher.session, 'work.x', 'b', 1000);
     run();
     assert.deepEqual(publisher.taker.stored, ['a=1', 'b=1']);
+  });
+
+  it('refuse everything while the disk is full, and take it when it is not', async () => {
+    for (const shard of shards) shard.mailboxes.close();
+    wires = new Wires();
+    let full = false;
+    const write = ((fd: number, b: Uint8Array, at: number, length: number): number => {
+      if (full) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+      return writeSync(fd, b, at, length);
+    }) as typeof writeSync;
+    shards = [begin(0, 1, 1_000_000, write), begin(1, 1, 1_000_000, write)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    run();
+    const publisher = open(0, 'p');
+    const consumer = open(1, 'c');
+    await groupOn(1, 1, consumer.session);
+    assured(0, publisher.session, 'work.x', 'a');
+    run();
+    full = true;
+    assured(0, publisher.session, 'work.x', 'b');
+    assured(0, publisher.session, 'work.x', 'c');
+    run();
+    await assert.rejects(consume(1, consumer.session, 'another', 'work.*'), { code: 'JOURNAL_FULL' });
+    full = false;
+    assured(0, publisher.session, 'work.x', 'b');
+    run();
+    assert.deepEqual(publisher.taker.refused, ['b: JOURNAL_FULL', 'c: JOURNAL_FULL']);
+    assert.deepEqual(publisher.taker.stored, ['a=1', 'b=1']);
+    assert.deepEqual(consumer.taker.texts, ['a', 'b']);
   });
 
   it('pass over acks of what a session does not hold', async () => {

@@ -7,6 +7,7 @@ import {
   rmSync,
   truncateSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -196,6 +197,36 @@ describe('Journal', () => {
     put(journal, 1, '12345');
     assert.ok(journal.hasRoom(5));
     assert.ok(!journal.hasRoom(6));
+  });
+
+  it('takes nothing while the disk is full, and goes on behind the last whole block when there is room', () => {
+    // Bytes that fit on the disk: the last write may end in the midst of a block.
+    let room = 0;
+    const write = ((fd: number, b: Uint8Array, at: number, length: number): number => {
+      const size = Math.min(length, room);
+      if (size === 0) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+      room -= size;
+      return writeSync(fd, b, at, size);
+    }) as typeof writeSync;
+    const journal = new Journal({ dir, fsync: 'never', maxBytes: 1_000_000, write });
+    open.push(journal);
+    journal.open(new Recovery(), () => {});
+    room = 1000;
+    journal.mailbox(1, JSON.stringify(RECORD));
+    put(journal, 1, 'before');
+    assert.ok(journal.flush());
+    const whole = journal.fileBytes;
+    for (const left of [0, 1, 7, 20, 60]) {
+      room = left;
+      put(journal, 2, 'too much');
+      assert.ok(!journal.flush(), `with ${left} bytes left`);
+      assert.equal(journal.fileBytes, whole);
+      assert.deepEqual(texts(begin().mailboxes), ['1:before']);
+    }
+    room = 1000;
+    put(journal, 3, 'after');
+    assert.ok(journal.flush());
+    assert.deepEqual(texts(begin().mailboxes), ['1:before', '3:after']);
   });
 
   it('settles at once, or after the disk has it with fsync always', async () => {

@@ -1,0 +1,57 @@
+/** Mailboxes from the command line: `sub --group`, `pub --assured`. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join as path } from 'node:path';
+import type { RunningNode } from '../../../shards/primary.js';
+import { startBroker } from '../broker/node.js';
+import { endAll, Run } from './run.js';
+
+describe('flowbus, with mailboxes', function () {
+  this.timeout(30_000);
+  const runs: Run[] = [];
+  let dir: string;
+  let node: RunningNode;
+
+  before(async () => {
+    dir = mkdtempSync(path(tmpdir(), 'flowbus-cli-assured-'));
+    node = await startBroker({ shards: 1, dataDir: path(dir, 'data') });
+  });
+  afterEach(() => endAll(runs.splice(0)));
+  after(async () => {
+    await node.stop();
+    rmSync(dir, { recursive: true });
+  });
+
+  function flowbus(...args: string[]): Run {
+    const run = new Run(args, { FLOWBUS_URL: node.url }, dir);
+    runs.push(run);
+    return run;
+  }
+
+  it('keeps for a group what is published while no member is there, and gives it out once', async () => {
+    const early = flowbus('pub', 'page.new', '1', '--assured');
+    assert.equal(await early.exit(), 1, early.err);
+    assert.match(early.err, /NO_MAILBOX/);
+
+    const first = flowbus('sub', 'page.*', '--group', 'ocr', '--count', '1');
+    await first.until('subscribed', () => first.err.includes('subscribed'));
+    const report = flowbus('pub', 'page.new', '1', '--assured', '--json');
+    assert.equal(await report.exit(), 0, report.err);
+    const line = { event: 'published', topic: 'page.new', messages: 1, refused: 0, stored: 1 };
+    assert.deepEqual(JSON.parse(report.out), line);
+    assert.equal(await first.exit(), 0, first.err);
+    assert.match(first.out, /^page\.new {2}cli-\S+ {2}1\n$/);
+
+    for (const text of ['2', '3']) {
+      const later = flowbus('pub', 'page.new', text, '--assured');
+      assert.equal(await later.exit(), 0, later.err);
+    }
+    const second = flowbus('sub', 'page.*', '--group', 'ocr', '--count', '2');
+    assert.equal(await second.exit(), 0, second.err);
+    assert.deepEqual(
+      second.lines.map((text) => text.at(-1)),
+      ['2', '3'],
+    );
+  });
+});
