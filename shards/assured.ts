@@ -8,7 +8,7 @@ import type { Topic } from '../lib/topics/table.js';
 import { AGENT_PREFIX } from '../lib/topics/topic.js';
 import type { BatchReader } from '../lib/wire/batch.js';
 import { DELIVERY_MARGIN, writeStored } from '../lib/wire/delivery.js';
-import type { Extensions } from '../lib/wire/extensions.js';
+import { Extension, type Extensions } from '../lib/wire/extensions.js';
 import { Encoding, FIRST_BULK_LANE, Flag, FrameType } from '../lib/wire/frame.js';
 import { controlFrame } from '../lib/wire/writer.js';
 import type { Exchange } from './exchange.js';
@@ -33,14 +33,15 @@ class Pending {
   readonly session: Session;
   /** Of the connection that it came over: the ack is for that alone. */
   readonly sink: Sink | null;
-  readonly id: Uint8Array;
+  /** One byte a character. */
+  readonly id: string;
   readonly topic: string;
   /** Workers that have not answered, and which they are. */
   readonly slots: number[];
   stored: number;
   code: ErrorCode | null;
 
-  constructor(session: Session, id: Uint8Array, topic: string) {
+  constructor(session: Session, id: string, topic: string) {
     this.session = session;
     this.sink = session.sink;
     this.id = id;
@@ -98,8 +99,7 @@ export class Assured {
   ): void {
     const exchange = this.#exchange;
     const { start, end } = reader;
-    const messageId = extensions.messageId;
-    if (messageId === null)
+    if (!extensions.has(Extension.messageId))
       throw new FlowbusError('BAD_EXTENSION', 'An assured message must have a message id.');
     if (end - start > exchange.settings.maxPayload - DELIVERY_MARGIN)
       throw new FlowbusError(
@@ -113,16 +113,20 @@ export class Assured {
       throw new FlowbusError('LIMIT_REACHED', `${MAX_PENDING} assured messages wait to be stored already.`);
 
     const token = this.#nextToken();
-    const pending = new Pending(session, messageId.slice(), text);
+    const messageId = latin1(
+      reader.bytes,
+      extensions.startOf(Extension.messageId),
+      extensions.endOf(Extension.messageId),
+    );
+    const pending = new Pending(session, messageId, text);
     this.#pending.set(token, pending);
-    const key = Buffer.from(messageId.buffer, messageId.byteOffset, messageId.length).toString('latin1');
     const spelled = reader.topicLength !== 0 ? '' : text;
     const ttl = extensions.ttl ?? 0;
     for (let at = 0; at < mailboxes.length; at++) {
       const { slot } = mailboxes[at];
       if (pending.slots.includes(slot)) continue;
       pending.slots.push(slot);
-      this.#toSlot(pending, token, slot, mailboxes, at, reader, session.sender.text, spelled, key, ttl);
+      this.#toSlot(pending, token, slot, mailboxes, at, reader, session.sender.text, spelled, messageId, ttl);
     }
     if (!text.startsWith(AGENT_PREFIX)) this.#alsoLive(session, route, id, reader);
     this.#finishIfDone(token, pending);
@@ -228,7 +232,7 @@ export class Assured {
     const { session, sink, id, topic, stored, code } = pending;
     if (sink === null || session.sink !== sink) return;
     if (code !== null) {
-      sink.refuse?.({ code, message: null, topic, correlation: id });
+      sink.refuse?.({ code, message: null, topic, correlation: Buffer.from(id, 'latin1') });
       return;
     }
     let acks = this.#acks.get(session);
@@ -258,4 +262,11 @@ export class Assured {
     this.#lastToken = (this.#lastToken + 1) >>> 0;
     return this.#lastToken;
   }
+}
+
+/** A few bytes as a text of one byte a character. What comes from a socket is a Buffer already: no view need be made. */
+function latin1(bytes: Uint8Array, start: number, end: number): string {
+  return Buffer.isBuffer(bytes)
+    ? bytes.toString('latin1', start, end)
+    : Buffer.from(bytes.subarray(start, end)).toString('latin1');
 }

@@ -32,18 +32,39 @@ export class Intake {
   readonly token: number;
   stored: number;
   code: ErrorCode | null;
-  readonly homes: Home[];
-  readonly entries: MailboxEntry[];
   readonly id: string;
+  /** Mailboxes that have taken it in. */
+  taken: number;
+  // Mostly there is one mailbox, and no need for lists.
+  #home: Home | null;
+  #entry: MailboxEntry | null;
+  #others: [Home, MailboxEntry][] | null;
 
   constructor(slot: number, token: number, id: string) {
     this.slot = slot;
     this.token = token;
     this.stored = 0;
     this.code = null;
-    this.homes = [];
-    this.entries = [];
     this.id = id;
+    this.taken = 0;
+    this.#home = null;
+    this.#entry = null;
+    this.#others = null;
+  }
+
+  took(home: Home, entry: MailboxEntry): void {
+    if (this.taken++ === 0) {
+      this.#home = home;
+      this.#entry = entry;
+      return;
+    }
+    this.#others ??= [];
+    this.#others.push([home, entry]);
+  }
+
+  forEach(act: (home: Home, entry: MailboxEntry) => void): void {
+    if (this.#home !== null && this.#entry !== null) act(this.#home, this.#entry);
+    for (const [home, entry] of this.#others ?? []) act(home, entry);
   }
 }
 

@@ -83,7 +83,7 @@ export class Mailboxes {
     for (const { number, record, segment, entries, ids } of recovery.mailboxes()) {
       const home = this.#settle(number, record, record.epoch);
       home.segment = segment;
-      for (const id of ids) home.recent.add(id);
+      for (const [from, id] of ids) home.recent.add(from, id);
       for (const entry of entries) {
         home.mailbox.put(entry);
         journal.holds(entry);
@@ -159,8 +159,7 @@ export class Mailboxes {
       return;
     }
     const { mailbox, recent } = home;
-    const known = `${from}\0${intake.id}`;
-    if (intake.id !== '' && recent.has(known)) {
+    if (intake.id !== '' && recent.has(from, intake.id)) {
       intake.stored++;
       return;
     }
@@ -202,9 +201,8 @@ export class Mailboxes {
     );
     journal.holds(entry);
     mailbox.put(entry);
-    if (intake.id !== '') recent.add(known);
-    intake.homes.push(home);
-    intake.entries.push(entry);
+    if (intake.id !== '') recent.add(from, intake.id);
+    intake.took(home, entry);
     this.#touch(home);
   }
 
@@ -263,7 +261,7 @@ export class Mailboxes {
     if (intakes.length > 0) {
       this.#intakes = [];
       for (const intake of intakes) {
-        if (written) intake.stored += intake.entries.length;
+        if (written) intake.stored += intake.taken;
         else this.#withdraw(intake);
       }
       if (written) journal.settled(() => this.#tell(intakes));
@@ -363,18 +361,17 @@ export class Mailboxes {
   }
 
   #withdraw(intake: Intake): void {
-    for (let i = 0; i < intake.entries.length; i++) {
-      const entry = intake.entries[i];
-      intake.homes[i].mailbox.withdraw(entry);
+    intake.forEach((home, entry) => {
+      home.mailbox.withdraw(entry);
       this.#journal!.released(entry);
-      intake.homes[i].recent.delete(`${entry.from}\0${intake.id}`);
-    }
+      home.recent.delete(entry.from, intake.id);
+    });
     intake.code = 'JOURNAL_FULL';
   }
 
   #tell(intakes: readonly Intake[]): void {
-    for (const { slot, token, stored, code, entries } of intakes) {
-      if (code === null) this.#exchange.counters[C.mailboxStored] += entries.length;
+    for (const { slot, token, stored, code, taken } of intakes) {
+      if (code === null) this.#exchange.counters[C.mailboxStored] += taken;
       if (slot !== NOBODY) this.#port.stored(slot, token, stored, code);
     }
   }

@@ -136,12 +136,13 @@ export function nackPayload(mailbox: number, offset: number, reason: string): Ui
   return b;
 }
 
-/** Writes one entry of the ack that a publisher gets: its message id, and how many mailboxes hold the message. */
-export function writeStored(b: Uint8Array, o: number, id: Uint8Array, stored: number): number {
-  b[o] = id.length;
-  b.set(id, o + 1);
-  writeU32(b, o + 1 + id.length, stored);
-  return o + 5 + id.length;
+/** Writes one entry of the ack that a publisher gets: its message id, one byte a character, and how many mailboxes hold the message. */
+export function writeStored(b: Uint8Array, o: number, id: string, stored: number): number {
+  const { length } = id;
+  b[o] = length;
+  for (let i = 0; i < length; i++) b[o + 1 + i] = id.charCodeAt(i);
+  writeU32(b, o + 1 + length, stored);
+  return o + 5 + length;
 }
 
 /** Calls `take` for each entry of `b[start, end)`; false when they do not end where it ends. */

@@ -13,6 +13,7 @@
  * A block whose CRC does not hold is the torn last write of a process that died: the journal ends before it.
  */
 import { readU32, readU64, writeU32, writeU64 } from '../../lib/wire/frame.js';
+import { writeUtf8 } from '../../lib/wire/text.js';
 
 export const BLOCK_HEADER = 8;
 export const RecordType = { message: 1, gone: 2, failed: 3, mailbox: 4, closed: 5 } as const;
@@ -53,13 +54,14 @@ export function messageSize(from: string, topic: string, id: string, frame: numb
 /** Writes the record at `o`; returns where its frame begins. The record ends with the frame. */
 export function writeMessage(b: Buffer, o: number, message: StoredMessage): number {
   let at = o + MESSAGE_HEADER;
-  const from = b.write(message.from, at, 'utf8');
+  const from = writeUtf8(b, at, message.from) - at;
   at += from;
-  const topic = b.write(message.topic, at, 'utf8');
+  const topic = writeUtf8(b, at, message.topic) - at;
   at += topic;
-  const id = b.write(message.id, at, 'latin1');
+  const id = message.id.length;
+  for (let i = 0; i < id; i++) b[at + i] = message.id.charCodeAt(i);
   at += id;
-  b.set(message.bytes.subarray(message.start, message.end), at);
+  copy(message.bytes, message.start, message.end, b, at);
   writeU32(b, o, at + message.end - message.start - o);
   b[o + 4] = RecordType.message;
   b[o + 5] = message.lane;
@@ -74,6 +76,14 @@ export function writeMessage(b: Buffer, o: number, message: StoredMessage): numb
   writeU64(b, o + 24, message.storedAt);
   writeU64(b, o + 32, Number.isFinite(message.deadline) ? message.deadline : 0);
   return at;
+}
+
+/** Below this size a loop costs less than the view that a call needs. */
+const SMALL = 256;
+
+function copy(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): void {
+  if (end - start > SMALL) to.set(from.subarray(start, end), at);
+  else for (let i = start, o = at; i < end; i++, o++) to[o] = from[i];
 }
 
 /** Writes a record of two numbers, `gone` or `failed`; returns its size. */

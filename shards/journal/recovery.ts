@@ -11,8 +11,8 @@ export interface RecoveredMailbox {
   readonly segment: number;
   /** In the order of their offsets, but for what was written again. */
   readonly entries: Iterable<MailboxEntry>;
-  /** Of the messages that the journal still knows of, gone or not, as `Home.recent` has them. */
-  readonly ids: Iterable<string>;
+  /** Sender and id of the messages that the journal still knows of, gone or not. */
+  readonly ids: readonly (readonly [from: string, id: string])[];
 }
 
 class Found {
@@ -22,7 +22,7 @@ class Found {
   nextOffset: number;
   segment: number;
   readonly byOffset: Map<number, MailboxEntry>;
-  readonly ids: Set<string>;
+  readonly ids: [from: string, id: string][];
 
   constructor(number: number) {
     this.number = number;
@@ -30,7 +30,7 @@ class Found {
     this.nextOffset = 1;
     this.segment = 0;
     this.byOffset = new Map();
-    this.ids = new Set();
+    this.ids = [];
   }
 }
 
@@ -67,7 +67,7 @@ export class Recovery implements JournalVisitor {
     const found = this.#of(message.mailbox);
     const { offset, lane, from, topic, id, storedAt, deadline, bytes, start, end } = message;
     if (offset >= found.nextOffset) found.nextOffset = offset + 1;
-    if (id !== '') found.ids.add(`${from}\0${id}`);
+    if (id !== '') found.ids.push([from, id]);
     const known = found.byOffset.get(offset);
     if (known !== undefined) {
       // It was written again, to be rid of the old segment.

@@ -9,7 +9,7 @@ import { ACK_SIZE, readDelivery, readStored, writeAck } from '../../../lib/wire/
 import { Encoding, Flag, FrameType, OFFSET_FLAGS } from '../../../lib/wire/frame.js';
 import { readUtf8, utf8 } from '../../../lib/wire/text.js';
 import { FrameWriter } from '../../../lib/wire/writer.js';
-import { journalDir } from '../../../shards/journal/directory.js';
+import { journalDir, orphansOf } from '../../../shards/journal/directory.js';
 import type { Refusal } from '../../../shards/publishing.js';
 import type { Session } from '../../../shards/session.js';
 import type { Shard } from '../../../shards/shard.js';
@@ -264,6 +264,31 @@ describe('mailboxes of two shards', () => {
     assured(0, publisher.session, 'work.x', 'b', 1000);
     run();
     assert.deepEqual(publisher.taker.stored, ['a=1', 'b=1']);
+  });
+
+  it('move to a slot that is left when the node has fewer, with a higher epoch, and leave nothing behind', async () => {
+    const publisher = open(1, 'p');
+    const consumer = open(1, 'c');
+    const { group, mailbox } = await groupOn(1, 1, consumer.session);
+    shards[1].consuming.leave(consumer.session, mailbox);
+    for (const id of ['a', 'b']) assured(1, publisher.session, 'work.x', id);
+    run();
+    for (const shard of shards) shard.mailboxes.close();
+    wires = new Wires();
+    const left = makeShard(wires, 0, 1, { shards: 1 });
+    const orphans = orphansOf(dataDir, 0, 1);
+    assert.deepEqual(orphans, [journalDir(dataDir, 1)]);
+    const settings = { dir: journalDir(dataDir, 0), fsync: 'never' as const, maxBytes: 1_000_000 };
+    assert.equal(left.recover(settings, orphans), 2);
+    assert.deepEqual(orphansOf(dataDir, 0, 1), []);
+    const notice = left.table.named(`group:${group}:work.*`)?.notice;
+    assert.equal(notice?.epoch, 2);
+    left.mailboxes.close();
+    // And again, from its own journal.
+    const again = makeShard(new Wires(), 0, 1, { shards: 1 });
+    assert.equal(again.recover(settings, []), 2);
+    again.mailboxes.close();
+    shards = [];
   });
 
   it('refuse everything while the disk is full, and take it when it is not', async () => {

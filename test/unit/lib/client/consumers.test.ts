@@ -48,11 +48,14 @@ describe('an agent that consumes from a mailbox', () => {
     for (const [offset, text] of ['a', 'b', 'throws', 'c', 'd'].entries())
       broker.last.mailbox('_agent.me', text, offset + 1);
     const all = await answers();
-    assert.deepEqual(all.slice().sort(), [
-      [9, 1, 2],
-      [9, 3, 'broken'],
-      [9, 4, 2],
-    ].sort());
+    assert.deepEqual(
+      all.slice().sort(),
+      [
+        [9, 1, 2],
+        [9, 3, 'broken'],
+        [9, 4, 2],
+      ].sort(),
+    );
     assert.deepEqual(errors, ['HANDLER_FAILED']);
   });
 
@@ -117,7 +120,10 @@ describe('an agent that consumes from a mailbox', () => {
   it('is in a group on a pattern once', async () => {
     await connect({ agentId: 'me' });
     await agent.subscribe('a.*', () => {}, { group: 'g' });
-    await assert.rejects(agent.subscribe('a.*', () => {}, { group: 'g' }), { code: 'BAD_OPTION' });
+    await assert.rejects(
+      agent.subscribe('a.*', () => {}, { group: 'g' }),
+      { code: 'BAD_OPTION' },
+    );
     await agent.subscribe('a.*', () => {}, { group: 'h' });
   });
 });

@@ -161,7 +161,7 @@ export class FakeConnection implements Transport {
   /** The ack of an assured publish, which bears its message id. */
   stored(id: Uint8Array, count: number): void {
     const payload = new Uint8Array(id.length + 5);
-    writeStored(payload, 0, id, count);
+    writeStored(payload, 0, String.fromCharCode(...id), count);
     this.push(controlFrame(FrameType.ack, 0, Encoding.bytes, payload));
   }
 

@@ -159,8 +159,8 @@ function ackRuns(): Uint8Array {
 
 function storedAck(): Uint8Array {
   const b = new Uint8Array(64);
-  const first = writeStored(b, 0, utf8('m-1'), 1);
-  return b.slice(0, writeStored(b, first, utf8('m-2'), 2));
+  const first = writeStored(b, 0, 'm-1', 1);
+  return b.slice(0, writeStored(b, first, 'm-2', 2));
 }
 
 function handle(): Uint8Array {

@@ -101,8 +101,8 @@ describe('Journal', () => {
     const [{ record, ids, entries: found }] = mailboxes;
     assert.deepEqual(record, { ...RECORD, nextOffset: 5 });
     assert.deepEqual(
-      [...ids],
-      [1, 2, 3, 4].map((offset) => `püblisher\0\xff${offset}`),
+      ids,
+      [1, 2, 3, 4].map((offset) => ['püblisher', `\xff${offset}`]),
     );
     const [third, fourth] = [...found];
     assert.equal(third.failures, 7);
