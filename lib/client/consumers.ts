@@ -6,6 +6,8 @@ import type { Handler } from './subscriptions.js';
 
 /** Mailboxes that one agent consumes from. */
 export const MAX_CONSUMERS = 1024;
+/** Between two attempts to consume again after a reconnect, while the mailbox's home is down (ms). */
+const RETRY = 500;
 /** Deliveries that may come before the broker's answer says what their handle stands for. */
 const MAX_EARLY = 10_000;
 
@@ -91,12 +93,21 @@ export class Consumers {
     return null;
   }
 
-  /** A new connection stands: it consumes from nothing yet. `failed` is told of what the broker refuses. */
+  /** A new connection stands: it consumes from nothing yet. `failed` is told of what the broker refuses for good. */
   reconnected(failed: (error: FlowbusError) => void): void {
     for (const consumer of this.all) {
       // Those without a handle are being asked for by a call that survived.
-      if (consumer.mailbox !== 0) this.ask(consumer).catch(failed);
+      if (consumer.mailbox !== 0) this.askAgain(consumer, failed);
     }
+  }
+
+  private askAgain(consumer: Consumer, failed: (error: FlowbusError) => void): void {
+    this.ask(consumer).catch((error: FlowbusError) => {
+      if (!this.all.has(consumer)) return;
+      // After a crash the shard where it lives may be back later than this agent.
+      if (error.retriable) setTimeout(() => this.all.has(consumer) && this.askAgain(consumer, failed), RETRY);
+      else failed(error);
+    });
   }
 
   private async ask(consumer: Consumer): Promise<void> {

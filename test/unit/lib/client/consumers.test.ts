@@ -117,6 +117,25 @@ describe('an agent that consumes from a mailbox', () => {
     assert.ok(broker.last.controls.some(({ type }) => type === FrameType.leave));
   });
 
+  it('asks again after a reconnect until the home of the mailbox is back', async () => {
+    await connect({ agentId: 'me', reconnect: { minDelay: 1, maxDelay: 1 } });
+    const got: string[] = [];
+    await agent.subscribe('a.*', (message) => got.push(message.text()), { group: 'g' });
+    broker.answers = false;
+    broker.last.end(1006);
+    while (broker.connections.length < 2 || !agent.connected) await pause(1);
+    await settle();
+    const asked = () => broker.last.controls.filter(({ type }) => type === FrameType.consume);
+    broker.last.error('MAILBOX_UNAVAILABLE', {}, asked()[0].ref);
+    broker.answers = true;
+    while (asked().length < 2) await pause(5);
+    await settle();
+    broker.last.mailbox('a.b', 'at last', 1);
+    await settle();
+    assert.deepEqual(got, ['at last']);
+    assert.deepEqual(errors, []);
+  });
+
   it('is in a group on a pattern once', async () => {
     await connect({ agentId: 'me' });
     await agent.subscribe('a.*', () => {}, { group: 'g' });
