@@ -199,6 +199,7 @@ export class Mailboxes {
       deadline,
       journal.segment,
     );
+    entry.stored = place.stored;
     journal.holds(entry);
     mailbox.put(entry);
     if (intake.id !== '') recent.add(from, intake.id);

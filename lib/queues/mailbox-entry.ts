@@ -30,6 +30,8 @@ export class MailboxEntry {
   readonly deadline: number;
   /** The part of the journal that holds it. */
   segment: number;
+  /** Bytes that it takes there: with the names beside it, several times the frame at worst. */
+  stored: number;
   /** Attempts that failed: nacked, or not acked in time. */
   failures: number;
   /** Somebody may have got it already. */
@@ -67,6 +69,7 @@ export class MailboxEntry {
     this.storedAt = storedAt;
     this.deadline = deadline;
     this.segment = segment;
+    this.stored = 0;
     this.failures = 0;
     this.repeated = false;
     this.holdsKey = false;

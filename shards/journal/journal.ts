@@ -79,7 +79,7 @@ export class Journal {
   /** Where the last whole turn ends in the file; what is behind it has not been promised to anyone. */
   #safe: number;
   #failed: boolean;
-  /** Bytes of frames of messages that have not left. */
+  /** Bytes of the records of messages that have not left. */
   liveBytes: number;
   #goneMailbox: number;
   #goneFirst: number;
@@ -144,17 +144,18 @@ export class Journal {
   }
 
   /** Takes a message in. What it returns lies where `bytes` and `start` say then, and for as long as the entry refers to it. */
-  message(message: StoredMessage): { bytes: Buffer; start: number } {
+  message(message: StoredMessage): { bytes: Buffer; start: number; stored: number } {
     this.#flushGone();
     this.#reserve(messageSize(message.from, message.topic, message.id, message.end - message.start));
-    const start = writeMessage(this.#piece, this.#at, message);
+    const from = this.#at;
+    const start = writeMessage(this.#piece, from, message);
     this.#at = start + message.end - message.start;
-    return { bytes: this.#piece, start };
+    return { bytes: this.#piece, start, stored: this.#at - from };
   }
 
   /** Counts a message that `message` took in, or that was read by `open`, as living. */
   holds(entry: MailboxEntry): void {
-    this.liveBytes += entry.size;
+    this.liveBytes += entry.stored;
     this.#segmentOf(entry.segment)!.live++;
   }
 
@@ -177,7 +178,7 @@ export class Journal {
 
   /** As `gone`, of a message that the journal knows nothing of. */
   released(entry: MailboxEntry): void {
-    this.liveBytes -= entry.size;
+    this.liveBytes -= entry.stored;
     const segment = this.#segmentOf(entry.segment);
     if (segment !== undefined) segment.live--;
   }

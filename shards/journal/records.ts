@@ -37,9 +37,15 @@ export interface StoredMessage {
   end: number;
 }
 
+/** One that was read. */
+export interface ReadMessage extends StoredMessage {
+  /** Bytes of its record. */
+  stored: number;
+}
+
 /** Whoever reads a journal from its beginning. */
 export interface JournalVisitor {
-  onMessage(message: StoredMessage): void;
+  onMessage(message: ReadMessage): void;
   onGone(mailbox: number, first: number, count: number): void;
   onFailed(mailbox: number, offset: number, failures: number): void;
   onMailbox(mailbox: number, text: string): void;
@@ -157,5 +163,6 @@ function readMessage(b: Buffer, o: number, end: number, mailbox: number, visitor
     bytes: b,
     start,
     end,
+    stored: end - o,
   });
 }

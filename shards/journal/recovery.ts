@@ -2,7 +2,7 @@
 import { MailboxEntry } from '../../lib/queues/mailbox-entry.js';
 import { keyOfFrame } from '../../lib/wire/delivery.js';
 import type { HomeRecord } from '../home.js';
-import type { JournalVisitor, StoredMessage } from './records.js';
+import type { JournalVisitor, ReadMessage } from './records.js';
 
 export interface RecoveredMailbox {
   readonly number: number;
@@ -63,9 +63,9 @@ export class Recovery implements JournalVisitor {
     found.segment = this.#segment;
   }
 
-  onMessage(message: StoredMessage): void {
+  onMessage(message: ReadMessage): void {
     const found = this.#of(message.mailbox);
-    const { offset, lane, from, topic, id, storedAt, deadline, bytes, start, end } = message;
+    const { offset, lane, from, topic, id, storedAt, deadline, bytes, start, end, stored } = message;
     if (offset >= found.nextOffset) found.nextOffset = offset + 1;
     if (id !== '') found.ids.push([from, id]);
     const known = found.byOffset.get(offset);
@@ -75,6 +75,7 @@ export class Recovery implements JournalVisitor {
       known.start = start;
       known.end = end;
       known.segment = this.#segment;
+      known.stored = stored;
       return;
     }
     const entry = new MailboxEntry(
@@ -90,6 +91,7 @@ export class Recovery implements JournalVisitor {
       deadline,
       this.#segment,
     );
+    entry.stored = stored;
     // Nobody knows to whom it was delivered before the process ended.
     entry.repeated = true;
     found.byOffset.set(offset, entry);

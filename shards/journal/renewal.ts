@@ -23,13 +23,14 @@ export function rewrite(journal: Journal, home: Home, entry: MailboxEntry): void
   entry.start = place.start;
   entry.bytes = place.bytes;
   entry.segment = journal.segment;
+  entry.stored = place.stored;
   journal.holds(entry);
   if (entry.failures > 0) journal.failed(home.number, entry);
 }
 
 /** Takes in again what lives in the oldest segment, and drops it. */
 export function unburden(journal: Journal, homes: Iterable<Home>, segment: number): void {
-  const moved: { entry: MailboxEntry; bytes: Uint8Array; start: number; end: number }[] = [];
+  const moved: { entry: MailboxEntry; bytes: Uint8Array; start: number; end: number; stored: number }[] = [];
   const recorded: Home[] = [];
   for (const home of homes) {
     if (home.segment === segment) {
@@ -38,8 +39,8 @@ export function unburden(journal: Journal, homes: Iterable<Home>, segment: numbe
     }
     for (const entry of home.mailbox.entries()) {
       if (entry.segment !== segment) continue;
-      const { bytes, start, end } = entry;
-      moved.push({ entry, bytes, start, end });
+      const { bytes, start, end, stored } = entry;
+      moved.push({ entry, bytes, start, end, stored });
       journal.released(entry);
       rewrite(journal, home, entry);
     }
@@ -49,12 +50,13 @@ export function unburden(journal: Journal, homes: Iterable<Home>, segment: numbe
     return;
   }
   for (const home of recorded) home.segment = segment;
-  for (const { entry, bytes, start, end } of moved) {
+  for (const { entry, bytes, start, end, stored } of moved) {
     journal.released(entry);
     entry.bytes = bytes;
     entry.start = start;
     entry.end = end;
     entry.segment = segment;
+    entry.stored = stored;
     journal.holds(entry);
   }
 }

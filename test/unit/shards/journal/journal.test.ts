@@ -71,6 +71,7 @@ describe('Journal', () => {
       0,
       journal.segment,
     );
+    entry.stored = place.stored;
     journal.holds(entry);
     return entry;
   }
@@ -189,14 +190,57 @@ describe('Journal', () => {
     assert.deepEqual(texts(begin().mailboxes), ['1:early']);
   });
 
-  it('has room up to its bound', () => {
-    const journal = new Journal({ dir, fsync: 'never', maxBytes: 10 });
+  it('has room up to its bound, the names beside the messages included', () => {
+    const journal = new Journal({ dir, fsync: 'never', maxBytes: 1000 });
     open.push(journal);
     journal.open(new Recovery(), () => {});
-    assert.ok(journal.hasRoom(10));
-    put(journal, 1, '12345');
-    assert.ok(journal.hasRoom(5));
-    assert.ok(!journal.hasRoom(6));
+    assert.ok(journal.hasRoom(1000));
+    const { stored } = put(journal, 1, '12345');
+    assert.equal(journal.liveBytes, stored);
+    assert.ok(journal.hasRoom(1000 - stored));
+    assert.ok(!journal.hasRoom(1001 - stored));
+  });
+
+  it('does not write again what lives, however long the names beside short messages are', () => {
+    const journal = new Journal({ dir, fsync: 'never', maxBytes: 1_000_000_000 });
+    open.push(journal);
+    journal.open(new Recovery(), () => {});
+    const names = { from: 'p'.repeat(64), topic: 't'.repeat(255) };
+    const bytes = new Uint8Array(40);
+    for (let offset = 1; journal.fileBytes < 100 * 1024 * 1024; offset++) {
+      const what = {
+        mailbox: 1,
+        offset,
+        lane: 2,
+        id: '',
+        storedAt: 0,
+        deadline: 0,
+        bytes,
+        start: 0,
+        end: 40,
+      };
+      const place = journal.message({ ...what, ...names });
+      const entry = new MailboxEntry(
+        offset,
+        2,
+        names.from,
+        names.topic,
+        '',
+        place.bytes,
+        place.start,
+        place.start + 40,
+        0,
+        0,
+        journal.segment,
+      );
+      entry.stored = place.stored;
+      journal.holds(entry);
+      if (offset % 500 === 0) {
+        assert.ok(journal.flush());
+        journal.roll();
+        assert.equal(journal.burden, null);
+      }
+    }
   });
 
   it('takes nothing while the disk is full, and goes on behind the last whole block when there is room', () => {
