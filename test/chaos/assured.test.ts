@@ -13,7 +13,7 @@ import { History } from './history.js';
 
 const PROGRAM = fileURLToPath(new URL('./broker-program.js', import.meta.url));
 /** How long the kills go on; more for a soak. */
-const SECONDS = Number(process.env.FLOWBUS_CHAOS_SECONDS ?? 6);
+const SECONDS = Number(process.env.FLOWBUS_CHAOS_SECONDS ?? 4);
 const RECONNECT = { minDelay: 10, maxDelay: 100 };
 
 interface Report {
