@@ -22,6 +22,8 @@ import type { TopicId } from './topic-ids.js';
 
 /** Assured publishes of a shard's agents that wait for their mailboxes. */
 const MAX_PENDING = 262_144;
+/** What a worker has not answered by then, though it lives, found no room in the link (ms). */
+const ANSWER_LIMIT = 30_000;
 /** Bytes of acks in one frame, at most, and room for one more. */
 const ACK_BYTES = 32 * 1024;
 const ACK_ROOM = ACK_BYTES + 128;
@@ -36,13 +38,16 @@ class Pending {
   /** One byte a character. */
   readonly id: string;
   readonly topic: string;
+  /** On the exchange's clock. */
+  readonly since: number;
   /** Workers that have not answered, and which they are. */
   readonly slots: number[];
   stored: number;
   code: ErrorCode | null;
 
-  constructor(session: Session, id: string, topic: string) {
+  constructor(session: Session, id: string, topic: string, since: number) {
     this.session = session;
+    this.since = since;
     this.sink = session.sink;
     this.id = id;
     this.topic = topic;
@@ -118,7 +123,7 @@ export class Assured {
       extensions.startOf(Extension.messageId),
       extensions.endOf(Extension.messageId),
     );
-    const pending = new Pending(session, messageId, text);
+    const pending = new Pending(session, messageId, text, exchange.now);
     this.#pending.set(token, pending);
     const spelled = reader.topicLength !== 0 ? '' : text;
     const ttl = extensions.ttl ?? 0;
@@ -169,6 +174,15 @@ export class Assured {
   peerLost(slot: number): void {
     for (const [token, { slots }] of this.#pending)
       if (slots.includes(slot)) this.settle(slot, token, 0, 'MAILBOX_UNAVAILABLE');
+  }
+
+  /** Now and then: gives up on answers that do not come. */
+  check(now: number): void {
+    for (const [token, { since, slots }] of this.#pending) {
+      // The oldest stand first, and the clock wraps.
+      if (((now - since) | 0) < ANSWER_LIMIT) return;
+      for (const slot of [...slots]) this.settle(slot, token, 0, 'MAILBOX_UNAVAILABLE');
+    }
   }
 
   /** The end of a turn: acks and answers leave. */

@@ -265,8 +265,8 @@ export class Mailboxes {
         if (written) intake.stored += intake.taken;
         else this.#withdraw(intake);
       }
-      if (written) journal.settled(() => this.#tell(intakes));
-      else this.#tell(intakes);
+      if (written) journal.settled((safe) => this.#tell(intakes, safe));
+      else this.#tell(intakes, true);
     }
     this.#feedAll();
     const burden = journal.burden;
@@ -370,10 +370,11 @@ export class Mailboxes {
     intake.code = 'JOURNAL_FULL';
   }
 
-  #tell(intakes: readonly Intake[]): void {
+  /** `safe`: as the journal has it; where it is not, they are stored, but nobody may rely on it. */
+  #tell(intakes: readonly Intake[], safe: boolean): void {
     for (const { slot, token, stored, code, taken } of intakes) {
       if (code === null) this.#exchange.counters[C.mailboxStored] += taken;
-      if (slot !== NOBODY) this.#port.stored(slot, token, stored, code);
+      if (slot !== NOBODY) this.#port.stored(slot, token, stored, safe ? code : 'MAILBOX_UNAVAILABLE');
     }
   }
 

@@ -140,6 +140,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.sessions.check();
     this.interest.check();
     this.mailboxes.check();
+    this.assured.check(exchange.now);
     const counters = this.#counters;
     counters[C.connections] = this.sessions.attached + greetings;
     counters[C.agents] = this.sessions.agents;

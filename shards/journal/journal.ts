@@ -46,8 +46,9 @@ export interface JournalSettings {
   fsync: Fsync;
   /** Bytes of messages that it holds at most. */
   maxBytes: number;
-  /** Writes to the file; tests hand in a disk that is full. */
+  /** Write and flush the file; tests hand in a disk that is full, slow or broken. */
   write?: typeof writeSync;
+  sync?: (fd: number, done: (error: Error | null) => void) => void;
 }
 
 const SEGMENT_BYTES = 16 * 1024 * 1024;
@@ -71,6 +72,7 @@ export class Journal {
   /** Oldest first; the last one is written to. */
   readonly #segments: Segment[];
   readonly #write: typeof writeSync;
+  readonly #fdatasync: (fd: number, done: (error: Error | null) => void) => void;
   #fd: number;
   #piece: Buffer;
   /** The block that is gathered: `#piece[#blockStart, #at)`. */
@@ -86,13 +88,14 @@ export class Journal {
   #goneCount: number;
   #unsynced: boolean;
   #syncing: boolean;
-  #waiting: (() => void)[];
+  #waiting: ((safe: boolean) => void)[];
   readonly #timer: NodeJS.Timeout | null;
 
   constructor(settings: JournalSettings) {
     this.#settings = settings;
     this.#segments = [];
     this.#write = settings.write ?? writeSync;
+    this.#fdatasync = settings.sync ?? fdatasync;
     this.#fd = -1;
     this.#piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
     this.#blockStart = 0;
@@ -222,10 +225,13 @@ export class Journal {
     return true;
   }
 
-  /** Calls back when all that `flush` has written is as safe as `fsync` promises; at once unless that is `always`. */
-  settled(done: () => void): void {
-    if (this.#settings.fsync !== 'always' || !this.#unsynced) {
-      done();
+  /**
+   * Calls back when all that `flush` has written is as safe as `fsync` promises; at once unless that is `always`. `safe`:
+   * false when the disk could not flush it.
+   */
+  settled(done: (safe: boolean) => void): void {
+    if (this.#settings.fsync !== 'always' || !(this.#unsynced || this.#syncing)) {
+      done(true);
       return;
     }
     this.#waiting.push(done);
@@ -352,7 +358,7 @@ export class Journal {
     if (!this.#unsynced || this.#syncing || this.#fd < 0) return;
     this.#unsynced = false;
     this.#syncing = true;
-    fdatasync(this.#fd, () => {
+    this.#fdatasync(this.#fd, () => {
       this.#syncing = false;
     });
   }
@@ -362,9 +368,9 @@ export class Journal {
     this.#waiting = [];
     this.#unsynced = false;
     this.#syncing = true;
-    fdatasync(this.#fd, () => {
+    this.#fdatasync(this.#fd, (error) => {
       this.#syncing = false;
-      for (const done of waiting) done();
+      for (const done of waiting) done(error === null);
       if (this.#waiting.length > 0) this.#syncWaiting();
     });
   }

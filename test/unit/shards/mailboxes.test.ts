@@ -320,6 +320,25 @@ describe('mailboxes of two shards', () => {
     assert.deepEqual(consumer.taker.texts, ['a', 'b']);
   });
 
+  it('are given up on when their shard lives and does not answer, so that nobody waits for ever', async () => {
+    const publisher = open(0, 'p');
+    const consumer = open(0, 'c');
+    await groupOn(1, 0, consumer.session);
+    const back = shards[1].exchange.peers[0]!;
+    back.listening = false;
+    assured(0, publisher.session, 'work.x', 'a');
+    run();
+    const { now } = shards[0].exchange;
+    shards[0].assured.check(now + 29_000);
+    assert.deepEqual(publisher.taker.refused, []);
+    shards[0].assured.check(now + 30_000);
+    assert.deepEqual(publisher.taker.refused, ['a: MAILBOX_UNAVAILABLE']);
+    back.listening = true;
+    assured(0, publisher.session, 'work.x', 'a');
+    run();
+    assert.deepEqual(publisher.taker.stored, ['a=1']);
+  });
+
   it('pass over acks of what a session does not hold', async () => {
     const publisher = open(0, 'p');
     const consumer = open(0, 'c');

@@ -294,4 +294,30 @@ describe('Journal', () => {
     });
     assert.ok(atOnce);
   });
+
+  it('with fsync always settles nothing before the disk has it, not even what was written before, and says when it has not', () => {
+    const syncs: ((error: Error | null) => void)[] = [];
+    const sync = (_fd: number, done: (error: Error | null) => void) => {
+      syncs.push(done);
+    };
+    const journal = new Journal({ dir, fsync: 'always', maxBytes: 1_000_000, sync });
+    open.push(journal);
+    journal.open(new Recovery(), () => {});
+    const settled: string[] = [];
+    const settle = (name: string) => {
+      assert.ok(journal.flush());
+      journal.settled((safe) => settled.push(`${name} ${safe}`));
+    };
+    settle('nothing');
+    assert.deepEqual(settled, ['nothing true']);
+    put(journal, 1, 'm1');
+    settle('first');
+    settle('repeat of it');
+    assert.deepEqual(settled.splice(0), ['nothing true']);
+    syncs.shift()!(null);
+    assert.deepEqual(settled.splice(0), ['first true']);
+    syncs.shift()!(new Error('input/output error'));
+    assert.deepEqual(settled, ['repeat of it false']);
+    assert.equal(syncs.length, 0);
+  });
 });
