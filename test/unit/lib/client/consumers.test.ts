@@ -6,7 +6,7 @@ import type { ConnectOptions } from '../../../../lib/client/options.js';
 import { ACK_SIZE, NACK_HEADER } from '../../../../lib/wire/delivery.js';
 import { FrameType, readU32, readU64 } from '../../../../lib/wire/frame.js';
 import { readUtf8 } from '../../../../lib/wire/text.js';
-import { FakeBroker, settle } from './fake-broker.js';
+import { FakeBroker, settle, until } from './fake-broker.js';
 
 describe('an agent that consumes from a mailbox', () => {
   let broker: FakeBroker;
@@ -24,10 +24,8 @@ describe('an agent that consumes from a mailbox', () => {
     return agent;
   }
 
-  /** The runs of offsets that were acked, as [mailbox, first, count], and nacks as [mailbox, offset, reason]. */
-  async function answers(): Promise<(string | number)[][]> {
-    await settle();
-    await pause(5);
+  /** What was told of messages: runs of offsets that were acked, as [mailbox, first, count], and nacks as [mailbox, offset, reason]. */
+  function told(): (string | number)[][] {
     return broker.last.controls.flatMap(({ type, payload }) => {
       if (type === FrameType.nack)
         return [[readU32(payload, 0), readU64(payload, 4), readUtf8(payload, NACK_HEADER, payload.length)]];
@@ -39,6 +37,13 @@ describe('an agent that consumes from a mailbox', () => {
     });
   }
 
+  /** All of it, once there is as much as is expected. */
+  async function answers(least = 1): Promise<(string | number)[][]> {
+    await until(`${least} answers`, () => told().length >= least);
+    await settle();
+    return told();
+  }
+
   it('acks what its handlers have done, neighbours as one run, and nacks what they failed at', async () => {
     await connect({ agentId: 'me', mailbox: true });
     agent.on('message', async (message) => {
@@ -47,7 +52,7 @@ describe('an agent that consumes from a mailbox', () => {
     });
     for (const [offset, text] of ['a', 'b', 'throws', 'c', 'd'].entries())
       broker.last.mailbox('_agent.me', text, offset + 1);
-    const all = await answers();
+    const all = await answers(3);
     assert.deepEqual(
       all.slice().sort(),
       [
@@ -87,14 +92,15 @@ describe('an agent that consumes from a mailbox', () => {
     broker.answers = false;
     const got: string[] = [];
     const subscribing = agent.subscribe('a.*', (message) => got.push(message.text()), { group: 'g' });
-    await settle();
+    const consumes = () => broker.last.controls.some(({ type }) => type === FrameType.consume);
+    await until('the wish', consumes);
     broker.last.mailbox('a.b', 'early', 1);
     await settle();
     assert.deepEqual(got, []);
     const { ref } = broker.last.controls.find(({ type }) => type === FrameType.consume)!;
     broker.last.control('consuming', { mailbox: 9 }, ref);
     await subscribing;
-    await settle();
+    await until('the message', () => got.length > 0);
     assert.deepEqual(got, ['early']);
     assert.deepEqual(await answers(), [[9, 1, 1]]);
   });
@@ -108,7 +114,7 @@ describe('an agent that consumes from a mailbox', () => {
     await settle();
     assert.equal(broker.last.controls.filter(({ type }) => type === FrameType.consume).length, 1);
     broker.last.mailbox('a.b', 'again', 4);
-    await settle();
+    await until('the message', () => got.length > 0);
     await subscription.unsubscribe();
     broker.last.mailbox('a.b', 'late', 5);
     await settle();
@@ -124,14 +130,14 @@ describe('an agent that consumes from a mailbox', () => {
     broker.answers = false;
     broker.last.end(1006);
     while (broker.connections.length < 2 || !agent.connected) await pause(1);
-    await settle();
     const asked = () => broker.last.controls.filter(({ type }) => type === FrameType.consume);
+    await until('the wish', () => asked().length === 1);
     broker.last.error('MAILBOX_UNAVAILABLE', {}, asked()[0].ref);
     broker.answers = true;
     while (asked().length < 2) await pause(5);
     await settle();
     broker.last.mailbox('a.b', 'at last', 1);
-    await settle();
+    await until('the message', () => got.length > 0);
     assert.deepEqual(got, ['at last']);
     assert.deepEqual(errors, []);
   });
