@@ -252,8 +252,11 @@ export class Journal {
     const oldest = this.#segments.shift();
     if (oldest === undefined) return;
     if (this.#settings.fsync === 'never') unlinkSync(oldest.path);
-    // Its copies must be as safe as it was.
-    else fdatasync(this.#fd, () => unlinkSync(oldest.path));
+    // Its copies must be as safe as it was; where the disk cannot say so, it stays, and is read again at the next start.
+    else
+      this.#fdatasync(this.#fd, (error) => {
+        if (error === null) unlinkSync(oldest.path);
+      });
   }
 
   /** Begins a new segment if the last one is full. */
