@@ -1,5 +1,6 @@
 /** A mailbox where it lives: its messages, the ids that it has seen, and its consumers by session. */
-import { Consumer, Mailbox, type MailboxOwner, type MailboxPolicy } from '../lib/queues/mailbox.js';
+import { Consumer } from '../lib/queues/consumer.js';
+import { Mailbox, type MailboxOwner, type MailboxPolicy } from '../lib/queues/mailbox.js';
 import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { RecentIds } from '../lib/queues/recent-ids.js';
 import type { Journal } from './journal/journal.js';

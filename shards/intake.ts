@@ -1,6 +1,7 @@
 /** What mailboxes are asked, and what they tell: a message that has come, somebody who wants to consume, and whom that concerns. */
 import type { ErrorCode } from '../lib/errors.js';
 import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
+import type { Balance } from '../lib/wire/control.js';
 import type { Home } from './home.js';
 import type { MailboxKind, MailboxNotice } from './mailbox-ref.js';
 
@@ -15,6 +16,8 @@ export interface ConsumeSpec {
   lease: number;
   maxAge: number;
   maxMessages: number;
+  /** Null: as the mailbox has it. */
+  balance: Balance | null;
 }
 
 export interface MailboxPort {

@@ -324,6 +324,7 @@ export class Mailboxes {
       lease: spec.lease || base.lease,
       maxAge: spec.maxAge || base.maxAge,
       maxMessages: spec.maxMessages || base.maxMessages,
+      balance: spec.balance ?? base.balance,
     };
   }
 
@@ -332,7 +333,9 @@ export class Mailboxes {
     record: { name: string; kind: MailboxKind; pattern: string; policy: MailboxPolicy; nextOffset: number },
     epoch: number,
   ): Home {
-    const { name, kind, pattern, policy, nextOffset } = record;
+    const { name, kind, pattern, nextOffset } = record;
+    // A journal that an older version wrote says less.
+    const policy = { ...this.#policy, ...record.policy };
     const notice: MailboxNotice = { handle: handleOf(this.#slot, number), name, kind, pattern, epoch };
     const home = new Home(this.#journal!, number, notice, policy, Date.now());
     home.mailbox.nextOffset = nextOffset;
@@ -423,7 +426,7 @@ export class Mailboxes {
         entry.start,
         entry.end,
       );
-      this.#port.deliver(consumer.id, entry.lane, this.#frame, 0, end);
+      this.#port.deliver(entry.consumer!.id, entry.lane, this.#frame, 0, end);
     }
   }
 

@@ -88,6 +88,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
       lease: config.lease,
       retryBase: config.retryBase,
       retryCap: config.retryCap,
+      balance: 'least-in-flight',
     });
     this.assured = new Assured(this.exchange, this.mailboxes);
     this.consuming = new Consuming(this.exchange, this.interest, this.table, this.mailboxes, (number) =>

@@ -2,6 +2,8 @@
 import { FlowbusError } from '../errors.js';
 import { agentIdProblem } from '../topics/topic.js';
 import {
+  BALANCES,
+  type Balance,
   type Consume,
   MAX_CAPABILITIES,
   MAX_CAPABILITY,
@@ -33,6 +35,12 @@ export interface MailboxOptions {
   maxAge?: number | undefined;
   /** Messages that it holds at most. Default: as the broker has it. */
   maxMessages?: number | undefined;
+  /**
+   * Who of several consumers gets the next message: `least-in-flight`, who has the fewest unacked, so that the quick get more, or
+   * `round-robin`, each in turn. It is the mailbox's: the last to say it says it for all. Default: as the mailbox has it,
+   * at first `least-in-flight`.
+   */
+  balance?: Balance | undefined;
 }
 
 export interface ConnectOptions {
@@ -302,6 +310,7 @@ export const MAILBOX_NAMES: readonly (keyof MailboxOptions)[] = [
   'lease',
   'maxAge',
   'maxMessages',
+  'balance',
 ];
 const DEFAULT_PREFETCH = 256;
 
@@ -309,21 +318,28 @@ const DEFAULT_PREFETCH = 256;
 export function checkLimits(
   prefix: string,
   options: MailboxOptions,
-): Pick<Consume, 'prefetch' | 'lease' | 'maxAge' | 'maxMessages'> {
-  const { prefetch, lease, maxAge, maxMessages } = options;
+): Pick<Consume, 'prefetch' | 'lease' | 'maxAge' | 'maxMessages' | 'balance'> {
+  const { prefetch, lease, maxAge, maxMessages, balance } = options;
   return {
     prefetch: checkInteger(`${prefix}prefetch`, prefetch ?? DEFAULT_PREFETCH, 1, MAX_PREFETCH),
     lease: lease === undefined ? 0 : checkInteger(`${prefix}lease`, lease, 100, MAX_LEASE),
     maxAge: maxAge === undefined ? 0 : checkInteger(`${prefix}maxAge`, maxAge, 1000, MAX_MAILBOX_AGE),
     maxMessages:
       maxMessages === undefined ? 0 : checkInteger(`${prefix}maxMessages`, maxMessages, 1, 100_000_000),
+    balance: balance === undefined ? null : checkBalance(`${prefix}balance`, balance),
   };
+}
+
+function checkBalance(name: string, value: unknown): Balance {
+  const balance = BALANCES.find((known) => known === value);
+  if (balance === undefined) throw badOption(name, value, `one of ${BALANCES.join(', ')}`);
+  return balance;
 }
 
 function checkMailbox(value: unknown, agentId: string | undefined): Consume | null {
   if (value === undefined || value === false) return null;
   if (value !== true && (typeof value !== 'object' || value === null)) {
-    throw badOption('mailbox', value, 'true, false or { prefetch, lease, maxAge, maxMessages }');
+    throw badOption('mailbox', value, `true, false or { ${MAILBOX_NAMES.join(', ')} }`);
   }
   if (agentId === undefined)
     throw new FlowbusError('BAD_OPTION', 'mailbox needs an agentId to come back to.');

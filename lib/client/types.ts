@@ -1,6 +1,6 @@
 /** What users can name, the same in Node and in browsers. */
 export { type ErrorCode, FlowbusError } from '../errors.js';
-export type { AgentState } from '../wire/control.js';
+export type { AgentState, Balance } from '../wire/control.js';
 export type { Priority } from '../wire/frame.js';
 export {
   Agent,

@@ -1,5 +1,5 @@
 /** One message in a mailbox: where its frame lies, and how far its delivery has come. */
-import type { Consumer } from './mailbox.js';
+import type { Consumer } from './consumer.js';
 
 export const EntryState = {
   ready: 0,
@@ -38,6 +38,8 @@ export class MailboxEntry {
   repeated: boolean;
   /** Others with its key wait for it. */
   holdsKey: boolean;
+  /** Who acked the message of its key before it, and gets this one too if it can. */
+  heir: Consumer | null;
   state: EntryState;
   consumer: Consumer | null;
   /** When its lease ends. */
@@ -73,6 +75,7 @@ export class MailboxEntry {
     this.failures = 0;
     this.repeated = false;
     this.holdsKey = false;
+    this.heir = null;
     this.state = EntryState.ready;
     this.consumer = null;
     this.due = 0;

@@ -8,9 +8,13 @@
  *             ▲                         │ nack, lease over, consumer left
  *             └──────── retry ◀─────────┘
  *
- * Of the messages with one ordering key, one at a time is leased or waits to be tried again; the others are parked behind it.
+ * Of the messages with one ordering key, one at a time is leased or waits to be tried again; the others are parked behind it. As
+ * long as some are, a consumer that has acked one gets the next, so that what it knows of the key serves it again.
  */
+import type { Balance } from '../wire/control.js';
 import { LANE_COUNT } from '../wire/frame.js';
+import { Balancer } from './balance.js';
+import type { Consumer } from './consumer.js';
 import { DeadlineHeap } from './deadline-heap.js';
 import { EntryList } from './entry-list.js';
 import { EntryState, type MailboxEntry } from './mailbox-entry.js';
@@ -26,32 +30,10 @@ export interface MailboxPolicy {
   /** Milliseconds before a message that failed is tried again: doubled with each failure, up to the cap. */
   retryBase: number;
   retryCap: number;
+  /** How its messages are shared out. */
+  balance: Balance;
 }
 
-/** Whoever takes messages out of a mailbox, up to `prefetch` unacked ones. */
-export class Consumer {
-  readonly id: number;
-  prefetch: number;
-  inFlight: number;
-  inFlightBytes: number;
-
-  constructor(id: number, prefetch: number) {
-    this.id = id;
-    this.prefetch = prefetch;
-    this.inFlight = 0;
-    this.inFlightBytes = 0;
-  }
-
-  /** One message always fits, however large. */
-  get hasRoom(): boolean {
-    return this.inFlight < this.prefetch && this.inFlightBytes < MAX_IN_FLIGHT_BYTES;
-  }
-}
-
-/** Bytes of unacked messages with one consumer: what waits for its socket stays bounded whatever `prefetch` says. */
-export const MAX_IN_FLIGHT_BYTES = 1024 * 1024;
-/** Consumers among which the one with the least in flight is sought: a crowd does not make each message dearer. */
-const COMPARED = 16;
 /** Messages that each lane may hand out in a round, most urgent first; of 31 handed out one at least is background, if any waits. */
 const QUANTUM = [16, 8, 4, 2, 1];
 const EXPIRED_PER_CHECK = 10_000;
@@ -71,7 +53,6 @@ export class Mailbox {
   nextOffset: number;
   bytes: number;
   messages: number;
-  readonly consumers: Consumer[];
   readonly #owner: MailboxOwner;
   readonly #lanes: EntryList[];
   readonly #left: number[];
@@ -85,7 +66,7 @@ export class Mailbox {
   readonly #deadlines: DeadlineHeap<MailboxEntry>;
   /** By key: what is parked behind the message that holds the key. At most one list for each message. */
   readonly #keys: Map<string, EntryList>;
-  #nextConsumer: number;
+  readonly #balancer: Balancer;
   readonly #jitter: () => number;
 
   /** `jitter`: numbers from 0 to 1. */
@@ -94,7 +75,6 @@ export class Mailbox {
     this.nextOffset = 1;
     this.bytes = 0;
     this.messages = 0;
-    this.consumers = [];
     this.#owner = owner;
     this.#lanes = Array.from({ length: LANE_COUNT }, () => new EntryList());
     this.#left = [...QUANTUM];
@@ -104,8 +84,12 @@ export class Mailbox {
     this.#retries = new DeadlineHeap();
     this.#deadlines = new DeadlineHeap();
     this.#keys = new Map();
-    this.#nextConsumer = 0;
+    this.#balancer = new Balancer();
     this.#jitter = jitter;
+  }
+
+  get consumers(): readonly Consumer[] {
+    return this.#balancer.consumers;
   }
 
   get inFlight(): number {
@@ -137,14 +121,13 @@ export class Mailbox {
   }
 
   attach(consumer: Consumer): void {
-    this.consumers.push(consumer);
+    this.#balancer.add(consumer);
   }
 
   /** Its unacked messages are tried again, in their order and at once: that it left says nothing about them. */
   detach(consumer: Consumer): void {
-    const at = this.consumers.indexOf(consumer);
-    if (at < 0) return;
-    this.consumers.splice(at, 1);
+    if (!this.#balancer.remove(consumer)) return;
+    consumer.left = true;
     const back: MailboxEntry[] = [];
     for (let entry = this.#leases.head; entry !== null; entry = entry.next)
       if (entry.consumer === consumer) back.push(entry);
@@ -155,25 +138,16 @@ export class Mailbox {
     }
   }
 
-  /** The consumer with the least in flight among the next that have room, in turn among equals; null when there is none. */
+  /** Who is to get the next message, as the policy balances them; null when none of them may get one now. */
   nextConsumer(): Consumer | null {
-    const { consumers } = this;
-    const count = consumers.length;
-    let best = -1;
-    let seen = 0;
-    for (let i = 0; i < count && seen < COMPARED; i++) {
-      const at = (this.#nextConsumer + i) % count;
-      if (!consumers[at].hasRoom) continue;
-      seen++;
-      if (best < 0 || consumers[at].inFlight < consumers[best].inFlight) best = at;
-    }
-    if (best < 0) return null;
-    this.#nextConsumer = (best + 1) % count;
-    return consumers[best];
+    return this.#balancer.pick(this.policy.balance);
   }
 
-  /** Leases the next message to `consumer`; null when none is ready. What has expired is never handed out. */
-  take(consumer: Consumer, now: number, wall: number): MailboxEntry | null {
+  /**
+   * Leases the next message to `next`, or to whom its key is with: `consumer` of the entry says. Null when none is ready. What
+   * has expired is never handed out.
+   */
+  take(next: Consumer, now: number, wall: number): MailboxEntry | null {
     for (;;) {
       const entry = this.#next();
       if (entry === null) return null;
@@ -184,8 +158,12 @@ export class Mailbox {
       this.#lanes[entry.lane].remove(entry);
       // What holds its key and comes back stands at the front, with nothing of its key before it.
       if (entry.key !== '' && !entry.holdsKey && this.#park(entry)) continue;
+      const { heir } = entry;
+      const consumer = heir?.isFree ? heir : next;
+      entry.heir = null;
       entry.state = EntryState.leased;
       entry.consumer = consumer;
+      this.#balancer.gave(consumer);
       entry.due = now + this.policy.lease;
       consumer.inFlight++;
       consumer.inFlightBytes += entry.size;
@@ -199,7 +177,7 @@ export class Mailbox {
   ack(consumer: Consumer, offset: number): MailboxEntry | null {
     const entry = this.#leased.get(offset);
     if (entry === undefined || entry.consumer !== consumer) return null;
-    this.#remove(entry);
+    this.#remove(entry, consumer);
     return entry;
   }
 
@@ -254,8 +232,8 @@ export class Mailbox {
     return true;
   }
 
-  /** The message that held the key is gone: the next one with it takes its place. */
-  #passKey(entry: MailboxEntry): void {
+  /** The message that held the key is gone: the next one with it takes its place, and goes to `heir` if it can. */
+  #passKey(entry: MailboxEntry, heir: Consumer | null): void {
     const parked = this.#keys.get(entry.key)!;
     const next = parked.head;
     if (next === null) {
@@ -264,6 +242,7 @@ export class Mailbox {
     }
     parked.remove(next);
     next.holdsKey = true;
+    next.heir = heir;
     next.state = EntryState.ready;
     this.#lanes[next.lane].prepend(next);
   }
@@ -315,7 +294,8 @@ export class Mailbox {
     this.#leased.delete(entry.offset);
   }
 
-  #remove(entry: MailboxEntry): void {
+  /** `by`: who has acked it, if it was that. */
+  #remove(entry: MailboxEntry, by: Consumer | null = null): void {
     const { state } = entry;
     if (state === EntryState.leased) this.#unlease(entry);
     else if (state === EntryState.ready) this.#lanes[entry.lane].remove(entry);
@@ -323,7 +303,7 @@ export class Mailbox {
     entry.state = EntryState.gone;
     this.messages--;
     this.bytes -= entry.size;
-    if (entry.holdsKey) this.#passKey(entry);
+    if (entry.holdsKey) this.#passKey(entry, by);
   }
 }
 

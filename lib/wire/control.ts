@@ -145,6 +145,10 @@ export interface Gap {
 
 export const MAILBOX_KINDS = ['agent', 'group'] as const;
 
+/** How a mailbox shares its messages out to its consumers: first to who has the least unacked, or in turn. */
+export const BALANCES = ['least-in-flight', 'round-robin'] as const;
+export type Balance = (typeof BALANCES)[number];
+
 /** A wish to consume from a mailbox, which is made if there is none. */
 export interface Consume {
   mailbox: (typeof MAILBOX_KINDS)[number];
@@ -157,6 +161,8 @@ export interface Consume {
   lease: number;
   maxAge: number;
   maxMessages: number;
+  /** Null: as the mailbox has it. */
+  balance: Balance | null;
 }
 
 export interface Consuming {
@@ -305,6 +311,7 @@ function consume(f: Fields): Consume {
     lease: f.integer('lease', 0, MAX_LEASE, 0),
     maxAge: f.integer('maxAge', 0, MAX_MAILBOX_AGE, 0),
     maxMessages: f.integer('maxMessages', 0, MAX_INT, 0),
+    balance: (f.any('balance') ?? null) === null ? null : f.oneOf('balance', BALANCES),
   };
 }
 

@@ -7,8 +7,8 @@ import { subscribeProblem } from './hello.js';
 
 /** Throws BAD_CONTROL, BAD_PATTERN, FORBIDDEN_TOPIC. */
 export function specOf(agentId: string, wish: Consume): ConsumeSpec {
-  const { mailbox: kind, group, pattern, prefetch, lease, maxAge, maxMessages } = wish;
-  const limits = { prefetch, lease, maxAge, maxMessages };
+  const { mailbox: kind, group, pattern, prefetch, lease, maxAge, maxMessages, balance } = wish;
+  const limits = { prefetch, lease, maxAge, maxMessages, balance };
   if (kind === 'agent') {
     if (group !== null || pattern !== null)
       throw new FlowbusError('BAD_CONTROL', "An agent's own mailbox has neither a group nor a pattern.");

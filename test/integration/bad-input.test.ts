@@ -125,6 +125,7 @@ describe('bad input', function () {
         ['BAD_CONTROL', { group: 'g' }],
         ['BAD_CONTROL', { group: 'g.h', pattern: 'a' }],
         ['BAD_CONTROL', { group: 'g', pattern: 'a', prefetch: 0 }],
+        ['BAD_CONTROL', { group: 'g', pattern: 'a', balance: 'fair' }],
         ['BAD_PATTERN', { group: 'g', pattern: 'a*' }],
         ['FORBIDDEN_TOPIC', { group: 'g', pattern: '_agent.b' }],
         ['NO_JOURNAL', { group: 'g', pattern: 'a' }],

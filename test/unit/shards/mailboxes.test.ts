@@ -114,6 +114,7 @@ describe('mailboxes of two shards', () => {
       lease: 0,
       maxAge: 0,
       maxMessages: 0,
+      balance: null,
     };
     const consuming = shards[slot].consuming.consume(session, spec);
     let done = false;

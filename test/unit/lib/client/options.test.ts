@@ -25,18 +25,31 @@ describe('checkOptions', () => {
   });
 
   it('takes a mailbox with limits, for agents that have a name', () => {
-    const none = { prefetch: 256, lease: 0, maxAge: 0, maxMessages: 0 };
+    const none = { prefetch: 256, lease: 0, maxAge: 0, maxMessages: 0, balance: null };
     const wish = { mailbox: 'agent', group: null, pattern: null };
     assert.deepEqual(checkOptions({ agentId: 'a', mailbox: true }).mailbox, { ...wish, ...none });
-    assert.deepEqual(checkOptions({ agentId: 'a', mailbox: { prefetch: 1, lease: 100 } }).mailbox, {
-      ...wish,
-      ...none,
-      prefetch: 1,
-      lease: 100,
-    });
+    assert.deepEqual(
+      checkOptions({ agentId: 'a', mailbox: { prefetch: 1, lease: 100, balance: 'round-robin' } }).mailbox,
+      {
+        ...wish,
+        ...none,
+        prefetch: 1,
+        lease: 100,
+        balance: 'round-robin',
+      },
+    );
     assert.equal(checkOptions({ mailbox: false }).mailbox, null);
     assert.throws(() => checkOptions({ mailbox: true }), { code: 'BAD_OPTION', message: /agentId/ });
-    for (const mailbox of [1, 'yes', null, { prefetch: 0 }, { lease: 99 }, { maxAge: 1 }, { size: 1 }])
+    for (const mailbox of [
+      1,
+      'yes',
+      null,
+      { prefetch: 0 },
+      { lease: 99 },
+      { maxAge: 1 },
+      { balance: 'x' },
+      { size: 1 },
+    ])
       assert.throws(() => checkOptions({ agentId: 'a', mailbox } as ConnectOptions), { code: 'BAD_OPTION' });
   });
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { Consumer, Mailbox, type MailboxPolicy } from '../../../../lib/queues/mailbox.js';
+import { Consumer } from '../../../../lib/queues/consumer.js';
+import { Mailbox, type MailboxPolicy } from '../../../../lib/queues/mailbox.js';
 import { EntryState, MailboxEntry } from '../../../../lib/queues/mailbox-entry.js';
 
 const POLICY: MailboxPolicy = {
@@ -10,6 +11,7 @@ const POLICY: MailboxPolicy = {
   lease: 100,
   retryBase: 10,
   retryCap: 40,
+  balance: 'least-in-flight',
 };
 const FRAME = new Uint8Array(50);
 
@@ -139,7 +141,7 @@ describe('Mailbox', () => {
     rig.mailbox.ack(one, 1);
     assert.equal(rig.take(two), 2);
     // What failed keeps its key until it has succeeded.
-    rig.mailbox.nack(two, 2, rig.now);
+    rig.mailbox.nack(one, 2, rig.now);
     assert.equal(rig.take(one), null);
     rig.pass(10);
     assert.equal(rig.take(one), 2);
@@ -150,6 +152,77 @@ describe('Mailbox', () => {
     assert.equal(rig.take(one), 3);
     rig.mailbox.ack(one, 3);
     assert.equal(rig.take(one), 6);
+  });
+
+  it('leaves a key with the consumer that has it, and moves all of it to another when that one dies or has no room', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 7; i++) rig.put(2, undefined, 'a');
+    const [one, two, three] = [rig.consumer(1), rig.consumer(2), rig.consumer()];
+    const next = (): (number | undefined)[] => {
+      const entry = rig.mailbox.take(three, rig.now, rig.wall);
+      return [entry?.offset, entry?.consumer?.id];
+    };
+    assert.equal(rig.take(one), 1);
+    assert.deepEqual(next(), [undefined, undefined]);
+    rig.mailbox.ack(one, 1);
+    assert.deepEqual(next(), [2, one.id]);
+    rig.mailbox.detach(one);
+    assert.equal(rig.take(two), 2);
+    rig.mailbox.ack(two, 2);
+    assert.deepEqual(next(), [3, two.id]);
+    two.prefetch = 1;
+    rig.put();
+    rig.mailbox.ack(two, 3);
+    two.prefetch = 0;
+    assert.deepEqual(next(), [4, three.id]);
+    rig.mailbox.ack(three, 4);
+    rig.mailbox.detach(three);
+    two.prefetch = 2;
+    // It is not there to get what it would have got.
+    assert.deepEqual([rig.take(two), rig.take(two)], [5, 8]);
+  });
+
+  it('keeps the order of each key whichever consumers fail, hang and die', () => {
+    const step = fc.record({ what: fc.nat(5), who: fc.nat(2) });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
+        const rig = new Rig();
+        const { mailbox } = rig;
+        const consumers = [0, 1, 2].map(() => rig.consumer(3));
+        const held = new Map<MailboxEntry, Consumer>();
+        const done = new Map<string, number[]>();
+        for (let i = 0; i < 20; i++) rig.put(2, undefined, `k${i % 3}`);
+        const ack = (consumer: Consumer, entry: MailboxEntry): void => {
+          if (mailbox.ack(consumer, entry.offset) !== null)
+            done.set(entry.key, [...(done.get(entry.key) ?? []), entry.offset]);
+        };
+        for (const { what, who } of steps) {
+          const own = [...held].find(([, consumer]) => consumer === consumers[who]);
+          if (what <= 1) {
+            const next = mailbox.nextConsumer();
+            const entry = next === null ? null : mailbox.take(next, rig.now, rig.wall);
+            if (entry !== null) held.set(entry, entry.consumer!);
+          } else if (what === 2 && own !== undefined) ack(own[1], own[0]);
+          else if (what === 3 && own !== undefined) mailbox.nack(own[1], own[0].offset, rig.now);
+          else if (what === 4) {
+            mailbox.detach(consumers[who]);
+            consumers[who] = rig.consumer(3);
+          } else rig.pass(25);
+        }
+        for (const consumer of [...mailbox.consumers]) mailbox.detach(consumer);
+        const last = rig.consumer(100);
+        rig.pass(POLICY.retryCap);
+        for (let entry = mailbox.take(last, rig.now, rig.wall); entry !== null; ) {
+          ack(last, entry);
+          entry = mailbox.take(last, rig.now, rig.wall);
+        }
+        for (const k of [0, 1, 2])
+          assert.deepEqual(
+            done.get(`k${k}`),
+            Array.from({ length: 20 }, (_, i) => i + 1).filter((offset) => (offset - 1) % 3 === k),
+          );
+      }),
+    );
   });
 
   it('prefers who has the least in flight', () => {
@@ -252,7 +325,7 @@ describe('Mailbox', () => {
             if (entry !== null) {
               assert.ok(!done.has(entry.offset), 'delivered although it was acked');
               assert.ok(entry.deadline > rig.wall, 'delivered after its deadline');
-              assert.ok(next!.inFlight <= 4);
+              assert.ok(entry.consumer!.inFlight <= 4);
               if (entry.key !== '') {
                 const held = [...all.values()].filter(
                   ({ key, state }) =>

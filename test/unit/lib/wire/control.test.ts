@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { FlowbusError } from '../../../../lib/errors.js';
 import { avroControl } from '../../../../lib/wire/avro.js';
 import {
+  BALANCES,
   CONTROL_KINDS,
   type ControlCodec,
   type ControlKind,
@@ -93,6 +94,7 @@ const ARBITRARIES: { readonly [K in ControlKind]: fc.Arbitrary<ControlPayloads[K
     lease: fc.nat(3_600_000),
     maxAge: fc.nat(31_536_000_000),
     maxMessages: fc.nat(0x7fffffff),
+    balance: orNull(fc.constantFrom(...BALANCES)),
   }),
   consuming: fc.record({ mailbox: fc.nat(0xffffffff) }),
 };

@@ -231,6 +231,7 @@ export const CONTROL_VALUES: { readonly [K in ControlKind]: ControlPayloads[K] }
     lease: 30_000,
     maxAge: 0,
     maxMessages: 0,
+    balance: 'round-robin',
   },
   consuming: { mailbox: MAILBOX },
 };

@@ -20,7 +20,15 @@ const RECORD = {
   kind: 'agent',
   pattern: '_agent.a',
   epoch: 1,
-  policy: { maxMessages: 10, maxBytes: 1000, maxAge: 1000, lease: 1, retryBase: 1, retryCap: 1 },
+  policy: {
+    maxMessages: 10,
+    maxBytes: 1000,
+    maxAge: 1000,
+    lease: 1,
+    retryBase: 1,
+    retryCap: 1,
+    balance: 'round-robin',
+  },
   nextOffset: 1,
 };
 

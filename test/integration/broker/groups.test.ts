@@ -1,0 +1,82 @@
+/** Mailboxes with several consumers: how they share, and what becomes of the share of one that fails. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join as joinPath } from 'node:path';
+import type { Agent, Handler, Message, SubscribeOptions } from '../../../lib/client/index.js';
+import type { RunningNode } from '../../../shards/primary.js';
+import { closeAgents, join, nameOn, startBroker, until } from './node.js';
+
+describe('mailboxes with several consumers', () => {
+  let dataDir: string;
+  let node: RunningNode;
+  before(async () => {
+    dataDir = mkdtempSync(joinPath(tmpdir(), 'flowbus-groups-'));
+    node = await startBroker({ dataDir, retryBase: 1, retryCap: 20 });
+  });
+  after(async () => {
+    await node.stop();
+    rmSync(dataDir, { recursive: true });
+  });
+  afterEach(closeAgents);
+
+  let serial = 0;
+  function fresh(slot: number): string {
+    return nameOn(slot, `several-${++serial}`);
+  }
+
+  async function member(
+    slot: number,
+    group: string,
+    handler: Handler,
+    options: SubscribeOptions = {},
+  ): Promise<Agent> {
+    const agent = await join(node.url, fresh(slot));
+    await agent.subscribe(`${group}.*`, handler, { group, ...options });
+    return agent;
+  }
+
+  it('give each consumer as many in turn, if that is wished, however slow it is', async () => {
+    const counts = [0, 0, 0];
+    for (const [i, slot] of [0, 1, 1].entries())
+      await member(
+        slot,
+        'turns',
+        () => {
+          counts[i]++;
+          return i === 0 ? new Promise(() => {}) : undefined;
+        },
+        { balance: 'round-robin' },
+      );
+    const publisher = await join(node.url, fresh(0));
+    for (let i = 0; i < 30; i++) await publisher.publish('turns.x', `${i}`, { assured: true });
+    await until('all', () => counts[0] + counts[1] + counts[2] === 30);
+    assert.deepEqual(counts, [10, 10, 10]);
+  });
+
+  it('keep the order of a key when the consumer that has it dies, and give all of it to another', async () => {
+    const got: [who: string, n: number][] = [];
+    const stuck: Message[] = [];
+    const first = await member(0, 'keys', (message) => {
+      const n = Number(message.text());
+      if (n < 3) return got.push(['first', n]);
+      stuck.push(message);
+      return new Promise(() => {});
+    });
+    const publisher = await join(node.url, fresh(1));
+    const send = (n: number) => publisher.publish('keys.x', `${n}`, { assured: true, key: 'a' });
+    for (let n = 0; n < 10; n++) await send(n);
+    await until('the one that it never finishes', () => stuck.length === 1);
+    for (const slot of [0, 1])
+      await member(slot, 'keys', (message) => {
+        got.push([message.redelivered > 0 ? 'heir, again' : 'heir', Number(message.text())]);
+      });
+    assert.equal(got.length, 3, 'nobody works at the key beside it');
+    await first.close();
+    await until('all', () => got.length === 10);
+    assert.deepEqual(
+      got,
+      Array.from({ length: 10 }, (_, n) => [n < 3 ? 'first' : n === 3 ? 'heir, again' : 'heir', n]),
+    );
+  });
+});
