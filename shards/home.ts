@@ -3,6 +3,7 @@ import { Consumer } from '../lib/queues/consumer.js';
 import { Mailbox, type MailboxOwner, type MailboxPolicy } from '../lib/queues/mailbox.js';
 import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { RecentIds } from '../lib/queues/recent-ids.js';
+import type { TimingWheel } from '../lib/queues/timing-wheel.js';
 import type { Journal } from './journal/journal.js';
 import type { MailboxKind, MailboxNotice } from './mailbox-ref.js';
 
@@ -35,12 +36,23 @@ export class Home implements MailboxOwner {
   /** Messages whose time was over since they were last counted. */
   expired: number;
   readonly #journal: Journal;
+  readonly #touch: (home: Home) => void;
 
-  constructor(journal: Journal, number: number, notice: MailboxNotice, policy: MailboxPolicy, wall: number) {
+  /** `touch`: has it fed at the end of this turn. */
+  constructor(
+    journal: Journal,
+    number: number,
+    notice: MailboxNotice,
+    policy: MailboxPolicy,
+    wheel: TimingWheel<MailboxEntry>,
+    touch: (home: Home) => void,
+    wall: number,
+  ) {
     this.#journal = journal;
+    this.#touch = touch;
     this.number = number;
     this.notice = notice;
-    this.mailbox = new Mailbox(policy, this);
+    this.mailbox = new Mailbox(policy, this, wheel);
     this.recent = new RecentIds(KNOWN_IDS);
     this.consumers = new Map();
     this.segment = 0;
@@ -97,5 +109,8 @@ export class Home implements MailboxOwner {
 
   onFailed(entry: MailboxEntry): void {
     this.#journal.failed(this.number, entry);
+  }
+  onDue(): void {
+    this.#touch(this);
   }
 }

@@ -5,6 +5,7 @@
 import { FlowbusError } from '../lib/errors.js';
 import type { MailboxPolicy } from '../lib/queues/mailbox.js';
 import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
+import { TimingWheel } from '../lib/queues/timing-wheel.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import { keyOfFrame, writeDelivery } from '../lib/wire/delivery.js';
@@ -18,6 +19,7 @@ import {
   viewOf,
 } from '../lib/wire/frame.js';
 import { readTimeToLive } from '../lib/wire/ttl.js';
+import { Alarm } from './alarm.js';
 import type { Exchange } from './exchange.js';
 import { Home } from './home.js';
 import { type ConsumeSpec, Intake, type MailboxPort, NOBODY } from './intake.js';
@@ -36,6 +38,8 @@ import type { Route } from './route.js';
 
 /** Deliver frames are made here, one after the other. */
 const FRAME_ROOM = 256 * 1024;
+/** Leases, delays and waits that may end in one turn; what is left ends in the next. */
+const DUE_PER_TURN = 10_000;
 
 export class Mailboxes {
   readonly #exchange: Exchange;
@@ -49,6 +53,11 @@ export class Mailboxes {
   #nextNumber: number;
   #intakes: Intake[];
   readonly #dirty: Home[];
+  /** Leases, delays and waits of all mailboxes. */
+  readonly #wheel: TimingWheel<MailboxEntry>;
+  readonly #alarm: Alarm;
+  /** Now, while the wheel fires. */
+  #now: number;
   readonly #frame: Uint8Array;
   readonly #view: DataView;
 
@@ -63,6 +72,9 @@ export class Mailboxes {
     this.#nextNumber = 1;
     this.#intakes = [];
     this.#dirty = [];
+    this.#now = performance.now();
+    this.#wheel = new TimingWheel(this.#now, (entry) => entry.mailbox?.due(entry, this.#now));
+    this.#alarm = new Alarm(() => this.#due());
     this.#frame = new Uint8Array(FRAME_ROOM);
     this.#view = viewOf(this.#frame);
   }
@@ -90,6 +102,7 @@ export class Mailboxes {
       }
     }
     for (const dir of orphans) this.#adopt(dir, settings);
+    this.#alarm.set(this.#wheel.next);
     return this.#count();
   }
 
@@ -269,6 +282,7 @@ export class Mailboxes {
       else this.#tell(intakes, true);
     }
     this.#feedAll();
+    this.#alarm.set(this.#wheel.next);
     const burden = journal.burden;
     if (burden !== null && written) unburden(journal, this.#homes.values(), burden);
     journal.roll();
@@ -277,7 +291,6 @@ export class Mailboxes {
   /** Now and then. */
   check(): void {
     if (this.#journal === null) return;
-    const now = performance.now();
     const wall = Date.now();
     const counters = this.#exchange.counters;
     let messages = 0;
@@ -285,7 +298,7 @@ export class Mailboxes {
     let inFlight = 0;
     for (const home of this.#homes.values()) {
       const { mailbox } = home;
-      mailbox.check(now, wall);
+      mailbox.check(wall);
       counters[C.mailboxExpired] += home.expired;
       home.expired = 0;
       messages += mailbox.messages;
@@ -309,6 +322,7 @@ export class Mailboxes {
 
   close(): void {
     this.turn();
+    this.#alarm.clear();
     this.#journal?.close();
     this.#journal = null;
   }
@@ -337,7 +351,15 @@ export class Mailboxes {
     // A journal that an older version wrote says less.
     const policy = { ...this.#policy, ...record.policy };
     const notice: MailboxNotice = { handle: handleOf(this.#slot, number), name, kind, pattern, epoch };
-    const home = new Home(this.#journal!, number, notice, policy, Date.now());
+    const home = new Home(
+      this.#journal!,
+      number,
+      notice,
+      policy,
+      this.#wheel,
+      (home) => this.#touch(home),
+      Date.now(),
+    );
     home.mailbox.nextOffset = nextOffset;
     this.#homes.set(number, home);
     if (number >= this.#nextNumber) this.#nextNumber = number + 1;
@@ -379,6 +401,14 @@ export class Mailboxes {
       if (code === null) this.#exchange.counters[C.mailboxStored] += taken;
       if (slot !== NOBODY) this.#port.stored(slot, token, stored, safe ? code : 'MAILBOX_UNAVAILABLE');
     }
+  }
+
+  /** What was due is handed out, or tried again, at the end of this turn. */
+  #due(): void {
+    if (this.#journal === null) return;
+    this.#now = performance.now();
+    this.#wheel.advance(this.#now, DUE_PER_TURN);
+    this.#exchange.unsettle();
   }
 
   #touch(home: Home): void {

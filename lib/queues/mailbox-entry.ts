@@ -1,5 +1,7 @@
 /** One message in a mailbox: where its frame lies, and how far its delivery has come. */
 import type { Consumer } from './consumer.js';
+import type { Mailbox } from './mailbox.js';
+import type { Timer } from './timing-wheel.js';
 
 export const EntryState = {
   ready: 0,
@@ -9,10 +11,12 @@ export const EntryState = {
   gone: 3,
   /** Another message with its key is with a consumer, or waits to be tried again. */
   parked: 4,
+  /** Its publisher wants it delivered later. */
+  delayed: 5,
 } as const;
 export type EntryState = (typeof EntryState)[keyof typeof EntryState];
 
-export class MailboxEntry {
+export class MailboxEntry implements Timer<MailboxEntry> {
   readonly offset: number;
   readonly lane: number;
   /** The publisher's agentId. */
@@ -42,8 +46,14 @@ export class MailboxEntry {
   heir: Consumer | null;
   state: EntryState;
   consumer: Consumer | null;
-  /** When its lease ends. */
+  /** Null until it is put into one. */
+  mailbox: Mailbox | null;
+  /** When its lease, its wait for the next attempt, or its delay ends. */
   due: number;
+  timerSlot: number;
+  timerPrevious: MailboxEntry | null;
+  timerNext: MailboxEntry | null;
+  /** In the list of those that are in the same state. */
   previous: MailboxEntry | null;
   next: MailboxEntry | null;
 
@@ -78,7 +88,11 @@ export class MailboxEntry {
     this.heir = null;
     this.state = EntryState.ready;
     this.consumer = null;
+    this.mailbox = null;
     this.due = 0;
+    this.timerSlot = -1;
+    this.timerPrevious = null;
+    this.timerNext = null;
     this.previous = null;
     this.next = null;
   }

@@ -4,9 +4,11 @@
  * says what time it is. `now` is monotonic milliseconds, `wall` milliseconds since the Unix epoch: a deadline must outlive the
  * process, a lease must not jump with the clock.
  *
- *   put ─▶ ready (five lanes) ─take─▶ leased ─ack─▶ gone
- *             ▲                         │ nack, lease over, consumer left
- *             └──────── retry ◀─────────┘
+ *   put ─▶ (delayed ─▶) ready (five lanes) ─take─▶ leased ─ack─▶ gone
+ *                          ▲                         │ nack, lease over, consumer left
+ *                          └─────── resting ◀────────┘
+ *
+ * What ends at a time (a delay, a lease, the rest before another attempt) is a timer in a wheel, which all mailboxes of a shard share.
  *
  * Of the messages with one ordering key, one at a time is leased or waits to be tried again; the others are parked behind it. As
  * long as some are, a consumer that has acked one gets the next, so that what it knows of the key serves it again.
@@ -16,8 +18,11 @@ import { LANE_COUNT } from '../wire/frame.js';
 import { Balancer } from './balance.js';
 import type { Consumer } from './consumer.js';
 import { DeadlineHeap } from './deadline-heap.js';
+import { EntryLanes } from './entry-lanes.js';
 import { EntryList } from './entry-list.js';
 import { EntryState, type MailboxEntry } from './mailbox-entry.js';
+import { OrderingKeys } from './ordering-keys.js';
+import type { TimingWheel } from './timing-wheel.js';
 
 export interface MailboxPolicy {
   /** Messages, and bytes of their frames, that it holds at most. */
@@ -34,8 +39,6 @@ export interface MailboxPolicy {
   balance: Balance;
 }
 
-/** Messages that each lane may hand out in a round, most urgent first; of 31 handed out one at least is background, if any waits. */
-const QUANTUM = [16, 8, 4, 2, 1];
 const EXPIRED_PER_CHECK = 10_000;
 /** Deadlines of messages that are gone are forgotten when there are more of them than this and of messages together. */
 const SPARE_DEADLINES = 1024;
@@ -45,6 +48,8 @@ export interface MailboxOwner {
   onExpired(entry: MailboxEntry): void;
   /** It will be tried again, for the `entry.failures`th time. */
   onFailed(entry: MailboxEntry): void;
+  /** The time of one was up: there may be something to hand out. */
+  onDue(): void;
 }
 
 export class Mailbox {
@@ -54,36 +59,39 @@ export class Mailbox {
   bytes: number;
   messages: number;
   readonly #owner: MailboxOwner;
-  readonly #lanes: EntryList[];
-  readonly #left: number[];
-  #turn: number;
+  readonly #lanes: EntryLanes;
   /** By offset; as many as all consumers may have in flight. */
   readonly #leased: Map<number, MailboxEntry>;
-  /** In the order in which their leases end: they are all of one length. */
+  /** The same, in the order in which they were leased. */
   readonly #leases: EntryList;
-  /** What waits for its next attempt, and what must be gone by a deadline. */
-  readonly #retries: DeadlineHeap<MailboxEntry>;
+  /** What is delayed, or waits for its next attempt. */
+  readonly #away: EntryList;
+  readonly #wheel: TimingWheel<MailboxEntry>;
+  /** What must be gone by a deadline. */
   readonly #deadlines: DeadlineHeap<MailboxEntry>;
-  /** By key: what is parked behind the message that holds the key. At most one list for each message. */
-  readonly #keys: Map<string, EntryList>;
+  readonly #keys: OrderingKeys;
   readonly #balancer: Balancer;
   readonly #jitter: () => number;
 
-  /** `jitter`: numbers from 0 to 1. */
-  constructor(policy: MailboxPolicy, owner: MailboxOwner, jitter: () => number = Math.random) {
+  /** `wheel`: calls `due` of the mailbox of what it fires. `jitter`: numbers from 0 to 1. */
+  constructor(
+    policy: MailboxPolicy,
+    owner: MailboxOwner,
+    wheel: TimingWheel<MailboxEntry>,
+    jitter: () => number = Math.random,
+  ) {
     this.policy = policy;
     this.nextOffset = 1;
     this.bytes = 0;
     this.messages = 0;
     this.#owner = owner;
-    this.#lanes = Array.from({ length: LANE_COUNT }, () => new EntryList());
-    this.#left = [...QUANTUM];
-    this.#turn = 0;
+    this.#lanes = new EntryLanes();
     this.#leased = new Map();
     this.#leases = new EntryList();
-    this.#retries = new DeadlineHeap();
+    this.#away = new EntryList();
+    this.#wheel = wheel;
     this.#deadlines = new DeadlineHeap();
-    this.#keys = new Map();
+    this.#keys = new OrderingKeys();
     this.#balancer = new Balancer();
     this.#jitter = jitter;
   }
@@ -107,12 +115,14 @@ export class Mailbox {
 
   /** Takes a message in, at its offset. Whether there is room was asked before: what a journal held comes back in any case. */
   put(entry: MailboxEntry): void {
-    if (entry.offset >= this.nextOffset) this.nextOffset = entry.offset + 1;
-    this.messages++;
-    this.bytes += entry.size;
-    this.#deadlines.push(entry, entry.deadline);
-    if (this.#deadlines.size > 2 * this.messages + SPARE_DEADLINES) this.#deadlines.retain(isHere);
-    this.#lanes[entry.lane].append(entry);
+    this.#receive(entry);
+    this.#lanes.append(entry);
+  }
+
+  /** The same for one that must not be handed out before `due`, on the clock of `now`. */
+  putLater(entry: MailboxEntry, due: number): void {
+    this.#receive(entry);
+    this.#restUntil(entry, EntryState.delayed, due);
   }
 
   /** Takes back what could not be journaled; nobody has got it. */
@@ -134,7 +144,7 @@ export class Mailbox {
     back.sort((a, b) => b.offset - a.offset);
     for (const entry of back) {
       this.#unlease(entry);
-      this.#lanes[entry.lane].prepend(entry);
+      this.#lanes.prepend(entry);
     }
   }
 
@@ -149,26 +159,29 @@ export class Mailbox {
    */
   take(next: Consumer, now: number, wall: number): MailboxEntry | null {
     for (;;) {
-      const entry = this.#next();
+      const entry = this.#lanes.next();
       if (entry === null) return null;
       if (this.#isOver(entry, wall)) {
         this.#expire(entry);
         continue;
       }
-      this.#lanes[entry.lane].remove(entry);
+      this.#lanes.remove(entry);
       // What holds its key and comes back stands at the front, with nothing of its key before it.
-      if (entry.key !== '' && !entry.holdsKey && this.#park(entry)) continue;
+      if (entry.key !== '' && !entry.holdsKey && !this.#keys.hold(entry)) {
+        entry.state = EntryState.parked;
+        continue;
+      }
       const { heir } = entry;
       const consumer = heir?.isFree ? heir : next;
       entry.heir = null;
       entry.state = EntryState.leased;
       entry.consumer = consumer;
       this.#balancer.gave(consumer);
-      entry.due = now + this.policy.lease;
       consumer.inFlight++;
       consumer.inFlightBytes += entry.size;
       this.#leased.set(entry.offset, entry);
       this.#leases.append(entry);
+      this.#wheel.add(entry, now + this.policy.lease);
       return entry;
     }
   }
@@ -189,62 +202,58 @@ export class Mailbox {
     return entry;
   }
 
-  /** Now and then: ends leases, brings back what waited to be tried again, drops what is too old. */
-  check(now: number, wall: number): void {
-    for (let entry = this.#leases.head; entry !== null && entry.due <= now; entry = this.#leases.head)
-      this.#fail(entry, now);
-    for (let entry = this.#retries.pop(now); entry !== null; entry = this.#retries.pop(now)) {
-      if (entry.state !== EntryState.resting) continue;
+  /** The time of `entry` is up, which is of this mailbox: its lease ends, its delay is over, or it is tried again. */
+  due(entry: MailboxEntry, now: number): void {
+    if (entry.state === EntryState.leased) this.#fail(entry, now);
+    else {
+      this.#away.remove(entry);
+      const { state } = entry;
       entry.state = EntryState.ready;
-      this.#lanes[entry.lane].prepend(entry);
+      if (state === EntryState.delayed) this.#lanes.append(entry);
+      else this.#lanes.prepend(entry);
     }
+    this.#owner.onDue();
+  }
+
+  /** Now and then: drops what is too old. */
+  check(wall: number): void {
     for (let entry = this.#deadlines.pop(wall); entry !== null; entry = this.#deadlines.pop(wall)) {
       // A consumer may still be at work on it: what it does not ack is dropped when it comes back.
       if (entry.state !== EntryState.leased && entry.state !== EntryState.gone) this.#expire(entry);
     }
     // The oldest stand first, but for what came back.
     let left = EXPIRED_PER_CHECK;
-    for (const lane of this.#lanes) {
-      while (lane.head !== null && this.#isOver(lane.head, wall) && left-- > 0) this.#expire(lane.head);
+    for (let lane = 0; lane < LANE_COUNT; lane++) {
+      for (let entry = this.#lanes.first(lane); entry !== null && left > 0; left--) {
+        if (!this.#isOver(entry, wall)) break;
+        this.#expire(entry);
+        entry = this.#lanes.first(lane);
+      }
     }
   }
 
   /** All messages, in no order. */
   *entries(): Generator<MailboxEntry> {
-    for (const lane of this.#lanes)
-      for (let entry = lane.head; entry !== null; entry = entry.next) yield entry;
+    yield* this.#lanes.values();
     for (let entry = this.#leases.head; entry !== null; entry = entry.next) yield entry;
-    for (const entry of this.#retries.values()) if (entry.state === EntryState.resting) yield entry;
-    for (const parked of this.#keys.values())
-      for (let entry = parked.head; entry !== null; entry = entry.next) yield entry;
+    for (let entry = this.#away.head; entry !== null; entry = entry.next) yield entry;
+    yield* this.#keys.values();
   }
 
-  /** False when the key was free: the message holds it from now on. */
-  #park(entry: MailboxEntry): boolean {
-    const parked = this.#keys.get(entry.key);
-    if (parked === undefined) {
-      this.#keys.set(entry.key, new EntryList());
-      entry.holdsKey = true;
-      return false;
-    }
-    entry.state = EntryState.parked;
-    parked.append(entry);
-    return true;
+  #receive(entry: MailboxEntry): void {
+    if (entry.offset >= this.nextOffset) this.nextOffset = entry.offset + 1;
+    entry.mailbox = this;
+    this.messages++;
+    this.bytes += entry.size;
+    this.#deadlines.push(entry, entry.deadline);
+    if (this.#deadlines.size > 2 * this.messages + SPARE_DEADLINES) this.#deadlines.retain(isHere);
   }
 
-  /** The message that held the key is gone: the next one with it takes its place, and goes to `heir` if it can. */
-  #passKey(entry: MailboxEntry, heir: Consumer | null): void {
-    const parked = this.#keys.get(entry.key)!;
-    const next = parked.head;
-    if (next === null) {
-      this.#keys.delete(entry.key);
-      return;
-    }
-    parked.remove(next);
-    next.holdsKey = true;
-    next.heir = heir;
-    next.state = EntryState.ready;
-    this.#lanes[next.lane].prepend(next);
+  /** Until `due` it is not handed out. */
+  #restUntil(entry: MailboxEntry, state: EntryState, due: number): void {
+    entry.state = state;
+    this.#away.append(entry);
+    this.#wheel.add(entry, due);
   }
 
   #expire(entry: MailboxEntry): void {
@@ -256,30 +265,13 @@ export class Mailbox {
     return entry.deadline <= wall || entry.storedAt + this.policy.maxAge <= wall;
   }
 
-  /** The first message of the lane whose turn it is; lanes without messages lose theirs. */
-  #next(): MailboxEntry | null {
-    for (let tried = 0; tried <= LANE_COUNT; ) {
-      const turn = this.#turn;
-      const first = this.#lanes[turn].head;
-      if (first !== null && this.#left[turn] > 0) {
-        this.#left[turn]--;
-        return first;
-      }
-      this.#left[turn] = QUANTUM[turn];
-      this.#turn = turn === LANE_COUNT - 1 ? 0 : turn + 1;
-      tried++;
-    }
-    return null;
-  }
-
   #fail(entry: MailboxEntry, now: number): void {
     this.#unlease(entry);
     entry.failures++;
     const { retryBase, retryCap } = this.policy;
     const wait = Math.min(retryCap, retryBase * 2 ** Math.min(30, entry.failures - 1));
-    entry.state = EntryState.resting;
     // Half of it by chance, so that what failed together does not come back together.
-    this.#retries.push(entry, now + wait / 2 + (wait / 2) * this.#jitter());
+    this.#restUntil(entry, EntryState.resting, now + wait / 2 + (wait / 2) * this.#jitter());
     this.#owner.onFailed(entry);
   }
 
@@ -292,18 +284,32 @@ export class Mailbox {
     entry.state = EntryState.ready;
     this.#leases.remove(entry);
     this.#leased.delete(entry.offset);
+    this.#wheel.cancel(entry);
   }
 
   /** `by`: who has acked it, if it was that. */
   #remove(entry: MailboxEntry, by: Consumer | null = null): void {
     const { state } = entry;
     if (state === EntryState.leased) this.#unlease(entry);
-    else if (state === EntryState.ready) this.#lanes[entry.lane].remove(entry);
-    else if (state === EntryState.parked) this.#keys.get(entry.key)!.remove(entry);
+    else if (state === EntryState.ready) this.#lanes.remove(entry);
+    else if (state === EntryState.parked) this.#keys.remove(entry);
+    else if (state !== EntryState.gone) {
+      this.#away.remove(entry);
+      this.#wheel.cancel(entry);
+    }
     entry.state = EntryState.gone;
     this.messages--;
     this.bytes -= entry.size;
     if (entry.holdsKey) this.#passKey(entry, by);
+  }
+
+  /** The message that held the key is gone: the next one with it takes its place, and goes to `heir` if it can. */
+  #passKey(entry: MailboxEntry, heir: Consumer | null): void {
+    const next = this.#keys.pass(entry);
+    if (next === null) return;
+    next.heir = heir;
+    next.state = EntryState.ready;
+    this.#lanes.prepend(next);
   }
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Chunk } from '../../../lib/queues/chunks.js';
 import { BatchReader, Step } from '../../../lib/wire/batch.js';
 import { checksumSeed, sealFrame } from '../../../lib/wire/checksum.js';
-import { ACK_SIZE, readDelivery, readStored, writeAck } from '../../../lib/wire/delivery.js';
+import { ACK_SIZE, nackPayload, readDelivery, readStored, writeAck } from '../../../lib/wire/delivery.js';
 import { Encoding, Flag, FrameType, OFFSET_FLAGS } from '../../../lib/wire/frame.js';
 import { readUtf8, utf8 } from '../../../lib/wire/text.js';
 import { FrameWriter } from '../../../lib/wire/writer.js';
@@ -94,6 +94,11 @@ describe('mailboxes of two shards', () => {
       for (const shard of shards) shard.exchange.endTurn();
       wires.run([0, 1]);
     }
+  }
+
+  /** The shards run by themselves meanwhile, as they do in a process. */
+  async function until(holds: () => boolean): Promise<void> {
+    while (!holds()) await new Promise((resolve) => setTimeout(resolve, 1));
   }
 
   function open(slot: number, agentId: string): { session: Session; taker: Taker } {
@@ -338,6 +343,22 @@ describe('mailboxes of two shards', () => {
     assured(0, publisher.session, 'work.x', 'a');
     run();
     assert.deepEqual(publisher.taker.stored, ['a=1']);
+  });
+
+  it('try again what failed as soon as its wait is over, without being looked at', async () => {
+    const publisher = open(0, 'p');
+    const consumer = open(0, 'c');
+    const { mailbox } = await groupOn(0, 0, consumer.session);
+    assured(0, publisher.session, 'work.x', 'a');
+    run();
+    const nack = nackPayload(mailbox, consumer.taker.got[0].offset, 'no');
+    shards[0].consuming.nack(consumer.session, nack, 0, nack.length);
+    // A lease, by the settings of this test 100 ms, ends by itself as well.
+    await until(() => consumer.taker.got.length === 3);
+    assert.deepEqual(
+      consumer.taker.got.map(({ attempt }) => attempt),
+      [1, 2, 3],
+    );
   });
 
   it('pass over acks of what a session does not hold', async () => {

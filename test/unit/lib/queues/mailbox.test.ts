@@ -3,14 +3,16 @@ import fc from 'fast-check';
 import { Consumer } from '../../../../lib/queues/consumer.js';
 import { Mailbox, type MailboxPolicy } from '../../../../lib/queues/mailbox.js';
 import { EntryState, MailboxEntry } from '../../../../lib/queues/mailbox-entry.js';
+import { TICK, TimingWheel } from '../../../../lib/queues/timing-wheel.js';
 
 const POLICY: MailboxPolicy = {
   maxMessages: 1000,
   maxBytes: 100_000,
   maxAge: 10_000,
-  lease: 100,
-  retryBase: 10,
-  retryCap: 40,
+  // All of them whole ticks of the wheel.
+  lease: 10 * TICK,
+  retryBase: TICK,
+  retryCap: 4 * TICK,
   balance: 'least-in-flight',
 };
 const FRAME = new Uint8Array(50);
@@ -22,14 +24,18 @@ class Rig {
   readonly expired: number[] = [];
   readonly failed: number[] = [];
   readonly mailbox: Mailbox;
+  readonly wheel: TimingWheel<MailboxEntry>;
 
   constructor(policy: Partial<MailboxPolicy> = {}) {
+    this.wheel = new TimingWheel(0, (entry) => entry.mailbox?.due(entry, this.now));
     this.mailbox = new Mailbox(
       { ...POLICY, ...policy },
       {
         onExpired: (entry) => this.expired.push(entry.offset),
         onFailed: (entry) => this.failed.push(entry.offset),
+        onDue: () => {},
       },
+      this.wheel,
       () => 1,
     );
   }
@@ -66,7 +72,8 @@ class Rig {
   pass(ms: number): void {
     this.now += ms;
     this.wall += ms;
-    this.mailbox.check(this.now, this.wall);
+    assert.ok(this.wheel.advance(this.now, 10_000));
+    this.mailbox.check(this.wall);
   }
 }
 
@@ -92,7 +99,7 @@ describe('Mailbox', () => {
     const rig = new Rig();
     rig.put();
     const consumer = rig.consumer();
-    for (const wait of [10, 20, 40, 40]) {
+    for (const wait of [TICK, 2 * TICK, 4 * TICK, 4 * TICK]) {
       const entry = rig.mailbox.take(consumer, rig.now, rig.wall);
       assert.ok(entry !== null);
       rig.mailbox.nack(consumer, 1, rig.now);
@@ -109,11 +116,11 @@ describe('Mailbox', () => {
     rig.put();
     const [slow, other] = [rig.consumer(), rig.consumer()];
     rig.take(slow);
-    rig.pass(99);
+    rig.pass(POLICY.lease - 1);
     assert.equal(rig.mailbox.inFlight, 1);
     rig.pass(1);
     assert.equal(rig.mailbox.inFlight, 0);
-    rig.pass(10);
+    rig.pass(TICK);
     assert.equal(rig.take(other), 1);
     assert.equal(rig.mailbox.ack(slow, 1), null);
     assert.notEqual(rig.mailbox.ack(other, 1), null);
@@ -143,7 +150,7 @@ describe('Mailbox', () => {
     // What failed keeps its key until it has succeeded.
     rig.mailbox.nack(one, 2, rig.now);
     assert.equal(rig.take(one), null);
-    rig.pass(10);
+    rig.pass(TICK);
     assert.equal(rig.take(one), 2);
     rig.mailbox.ack(one, 2);
     assert.equal(rig.take(one), 4);
@@ -211,7 +218,7 @@ describe('Mailbox', () => {
         }
         for (const consumer of [...mailbox.consumers]) mailbox.detach(consumer);
         const last = rig.consumer(100);
-        rig.pass(POLICY.retryCap);
+        rig.pass(POLICY.retryCap + TICK);
         for (let entry = mailbox.take(last, rig.now, rig.wall); entry !== null; ) {
           ack(last, entry);
           entry = mailbox.take(last, rig.now, rig.wall);
@@ -354,7 +361,7 @@ describe('Mailbox', () => {
         for (const consumer of consumers) if (consumer !== null) mailbox.detach(consumer);
         const last = new Consumer(9, 10_000);
         mailbox.attach(last);
-        rig.pass(POLICY.retryCap);
+        rig.pass(POLICY.retryCap + TICK);
         for (let left = mailbox.messages; left > 0; left--) {
           const entry = mailbox.take(last, rig.now, rig.wall);
           // What is too old goes when it is come upon.

@@ -1,0 +1,59 @@
+/** The messages of a mailbox that are ready, in five lanes, and whose turn it is: weighted round robin. */
+import { LANE_COUNT } from '../wire/frame.js';
+import { EntryList } from './entry-list.js';
+import type { MailboxEntry } from './mailbox-entry.js';
+
+/** Messages that each lane may hand out in a round, most urgent first; of 31 handed out one at least is background, if any waits. */
+const QUANTUM = [16, 8, 4, 2, 1];
+
+export class EntryLanes {
+  readonly #lanes: EntryList[];
+  /** What each lane may still hand out in this round. */
+  readonly #left: number[];
+  #turn: number;
+
+  constructor() {
+    this.#lanes = Array.from({ length: LANE_COUNT }, () => new EntryList());
+    this.#left = [...QUANTUM];
+    this.#turn = 0;
+  }
+
+  append(entry: MailboxEntry): void {
+    this.#lanes[entry.lane].append(entry);
+  }
+
+  /** What comes back goes ahead of what has not been handed out yet. */
+  prepend(entry: MailboxEntry): void {
+    this.#lanes[entry.lane].prepend(entry);
+  }
+
+  remove(entry: MailboxEntry): void {
+    this.#lanes[entry.lane].remove(entry);
+  }
+
+  /** The first message of a lane; null when there is none. */
+  first(lane: number): MailboxEntry | null {
+    return this.#lanes[lane].head;
+  }
+
+  /** The first message of the lane whose turn it is, which counts as handed out; lanes without messages lose their turn. */
+  next(): MailboxEntry | null {
+    for (let tried = 0; tried <= LANE_COUNT; ) {
+      const turn = this.#turn;
+      const first = this.#lanes[turn].head;
+      if (first !== null && this.#left[turn] > 0) {
+        this.#left[turn]--;
+        return first;
+      }
+      this.#left[turn] = QUANTUM[turn];
+      this.#turn = turn === LANE_COUNT - 1 ? 0 : turn + 1;
+      tried++;
+    }
+    return null;
+  }
+
+  *values(): Generator<MailboxEntry> {
+    for (const lane of this.#lanes)
+      for (let entry = lane.head; entry !== null; entry = entry.next) yield entry;
+  }
+}
