@@ -239,7 +239,7 @@ export const ERRORS = {
     GOES_ON,
     RETRY,
     'No mailbox takes this assured message.',
-    'Connect the agent with { mailbox: true }, or subscribe with { group }, before messages are published.',
+    'Connect the agent with { mailbox: true }, or subscribe with { group } or to { capability }, before messages are published.',
     404,
   ),
   LIMIT_REACHED: entry(

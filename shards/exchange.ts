@@ -10,7 +10,13 @@ import { C } from '../lib/telemetry/counters.js';
 import type { Histogram } from '../lib/telemetry/histogram.js';
 import { type Ledger, Reason } from '../lib/telemetry/ledger.js';
 import { type Topic, TopicTable } from '../lib/topics/table.js';
-import { AGENT_PREFIX, decodeTopic, REPLY_PREFIX, topicRoot } from '../lib/topics/topic.js';
+import {
+  AGENT_PREFIX,
+  CAPABILITY_PREFIX,
+  decodeTopic,
+  REPLY_PREFIX,
+  topicRoot,
+} from '../lib/topics/topic.js';
 import { PatternTrie } from '../lib/topics/trie.js';
 import {
   FrameType,
@@ -36,8 +42,8 @@ import { type TopicId, TopicIds } from './topic-ids.js';
 export interface ExchangePort {
   /** Where agent `agentId` is: a session here, a peer, or nowhere. */
   locate(agentId: string): Session | Peer | null;
-  /** The mailbox of agent `agentId`, if it has one. */
-  mailboxOf(agentId: string): MailboxRef | null;
+  /** The mailbox of an agent or a capability, if it has one. */
+  mailboxOf(kind: 'agent' | 'capability', name: string): MailboxRef | null;
   /** Live messages from `from`, one run, for the mailboxes of `route` that live here. */
   storeLive(route: Route, from: SenderId, src: Uint8Array, start: number, end: number): void;
   /** The turn ends: what mailboxes got is journaled, and goes on its way. */
@@ -198,7 +204,11 @@ export class Exchange implements ExchangeView<Session, Peer> {
   route(topic: string): Route {
     if (topic.startsWith(AGENT_PREFIX)) {
       const agentId = topic.slice(AGENT_PREFIX.length);
-      return routeTo(this.#port.locate(agentId), this.#port.mailboxOf(agentId));
+      return routeTo(this.#port.locate(agentId), this.#port.mailboxOf('agent', agentId));
+    }
+    if (topic.startsWith(CAPABILITY_PREFIX)) {
+      const capability = topic.slice(CAPABILITY_PREFIX.length);
+      return routeTo(null, this.#port.mailboxOf('capability', capability));
     }
     if (topic.startsWith(REPLY_PREFIX)) return this.#replyRoute(topic);
     const found = this.#found;

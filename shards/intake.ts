@@ -8,7 +8,7 @@ import type { MailboxKind, MailboxNotice } from './mailbox-ref.js';
 /** What somebody who wants to consume says. */
 export interface ConsumeSpec {
   kind: MailboxKind;
-  /** The agent, or the group. */
+  /** The agent, the group, or the capability. */
   name: string;
   pattern: string;
   prefetch: number;

@@ -1,7 +1,8 @@
 /** A mailbox as the route table sees it, wherever on the node it lives: a taker like a session or a peer. */
+import type { Consume } from '../lib/wire/control.js';
 import type { Home } from './home.js';
 
-export type MailboxKind = 'agent' | 'group';
+export type MailboxKind = Consume['mailbox'];
 
 /** What the workers tell each other of a mailbox. */
 export interface MailboxNotice {
@@ -24,9 +25,9 @@ export function slotOfHandle(handle: number): number {
   return handle >>> 24;
 }
 
-/** Names of agents and groups never meet: neither kind has a colon where the other has its own. */
-export function mailboxName(kind: MailboxKind, group: string, pattern: string): string {
-  return kind === 'agent' ? `agent:${group}` : `group:${group}:${pattern}`;
+/** `name`: the agent, the group or the capability. Names of two kinds never meet; a group has a mailbox for each pattern. */
+export function mailboxName(kind: MailboxKind, name: string, pattern: string): string {
+  return kind === 'group' ? `group:${name}:${pattern}` : `${kind}:${name}`;
 }
 
 export class MailboxRef {
@@ -44,7 +45,7 @@ export class MailboxRef {
     this.routeMark = 0;
   }
 
-  /** Groups take whatever is published on their pattern; an agent that is there gets live messages itself. */
+  /** Groups take whatever is published on their pattern; live messages to an agent, or one that can, are not for a mailbox. */
   get takesLive(): boolean {
     return this.notice.kind === 'group';
   }

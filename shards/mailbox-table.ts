@@ -32,8 +32,9 @@ export class MailboxTable {
     return this.#byName.get(name);
   }
 
-  ofAgent(agentId: string): MailboxRef | null {
-    return this.#byName.get(mailboxName('agent', agentId, '')) ?? null;
+  /** Of an agent or a capability. */
+  of(kind: 'agent' | 'capability', name: string): MailboxRef | null {
+    return this.#byName.get(mailboxName(kind, name, '')) ?? null;
   }
 
   /** Of two of one name the one with the higher epoch counts, then that in the higher slot. */

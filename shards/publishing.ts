@@ -6,7 +6,14 @@ import { type ErrorCode, FlowbusError } from '../lib/errors.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import type { Topic } from '../lib/topics/table.js';
-import { AGENT_PREFIX, decodeTopic, isReserved, REPLY_PREFIX, topicProblem } from '../lib/topics/topic.js';
+import {
+  AGENT_PREFIX,
+  CAPABILITY_PREFIX,
+  decodeTopic,
+  isReserved,
+  REPLY_PREFIX,
+  topicProblem,
+} from '../lib/topics/topic.js';
 import type { BatchReader } from '../lib/wire/batch.js';
 import { checksumHolds, checksumSeed } from '../lib/wire/checksum.js';
 import { EXTENSION_FLAGS, Extensions } from '../lib/wire/extensions.js';
@@ -29,9 +36,14 @@ export function publishProblem(topic: string): { code: ErrorCode; message: strin
   if (problem !== null) return { code: 'BAD_TOPIC', message: problem };
   if (topic.startsWith(PRESENCE_PREFIX))
     return { code: 'FORBIDDEN_TOPIC', message: `Only the bus publishes on ${PRESENCE_PREFIX}**.` };
-  if (isReserved(topic) && !topic.startsWith(AGENT_PREFIX) && !topic.startsWith(REPLY_PREFIX))
+  if (isReserved(topic) && !isAddress(topic) && !topic.startsWith(REPLY_PREFIX))
     return { code: 'FORBIDDEN_TOPIC', message: 'Topics that begin with "_" are reserved.' };
   return null;
+}
+
+/** That of an agent or a capability: who publishes to it is told when nobody is there. */
+function isAddress(topic: string): boolean {
+  return topic.startsWith(AGENT_PREFIX) || topic.startsWith(CAPABILITY_PREFIX);
 }
 
 /** A publish that was refused; the batch goes on. */
@@ -153,7 +165,7 @@ export class Publishing {
     const takers = route.sessions.length + route.peers.length;
     if (takers === 0 && !takesLive(route)) {
       counters[C.routedNone] += frames;
-      if ((flags & Flag.wantsReply) === 0 && !text.startsWith(AGENT_PREFIX)) return null;
+      if ((flags & Flag.wantsReply) === 0 && !isAddress(text)) return null;
       exchange.dropped(src, start, Reason.noAgent, frames);
       return 'UNKNOWN_AGENT';
     }

@@ -186,8 +186,8 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.exchange.peers[worker]?.tell(encodeTalk({ t: held ? 'hold' : 'release', sender }));
   }
 
-  mailboxOf(agentId: string): MailboxRef | null {
-    return this.table.ofAgent(agentId);
+  mailboxOf(kind: 'agent' | 'capability', name: string): MailboxRef | null {
+    return this.table.of(kind, name);
   }
 
   storeLive(route: Route, from: SenderId, src: Uint8Array, start: number, end: number): void {

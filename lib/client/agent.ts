@@ -1,12 +1,20 @@
 /** What `connect()` resolves with: the methods that users call, over the parts that do the work. */
 import { FlowbusError } from '../errors.js';
+import { capabilityAddress } from '../topics/topic.js';
 import type { OutgoingExtensions } from '../wire/extensions.js';
 import type { Priority } from '../wire/frame.js';
 import { Flag } from '../wire/frame.js';
 import { type AgentFilter, type AgentRecord, type CapabilityTarget, Directory } from './directory.js';
 import type { AgentEvents } from './events.js';
 import type { Message } from './message.js';
-import { badOption, checkCallOptions, checkInteger, laneOf } from './options.js';
+import {
+  badOption,
+  checkCallOptions,
+  checkCapability,
+  checkInteger,
+  laneOf,
+  type MailboxOptions,
+} from './options.js';
 import type { OutgoingTopic } from './outgoing-topics.js';
 import { encodePayload, type Payload } from './payload.js';
 import type { Stored } from './requests.js';
@@ -82,6 +90,8 @@ export class Agent {
   private draining: boolean;
   /** Bytes of messages whose receiver is still being looked up: within maxBuffered too. */
   private undecided: number;
+  /** Each of those look-ups, until its message is sent or has failed. */
+  private readonly lookUps: Set<Promise<void>>;
 
   /** For the SDK: see `connect()`. */
   constructor(session: Session) {
@@ -89,6 +99,7 @@ export class Agent {
     this.directory = new Directory(session.calls);
     this.draining = false;
     this.undecided = 0;
+    this.lookUps = new Set();
   }
 
   get agentId(): string {
@@ -121,12 +132,24 @@ export class Agent {
    * Resolves once every live shard of the node knows. Messages may come before that; one that several patterns of
    * this agent match is given to the handler of each. Rejects with BAD_PATTERN, FORBIDDEN_TOPIC, LIMIT_REACHED,
    * TIMEOUT, CLOSED; with `group` also with NO_JOURNAL, JOURNAL_FULL, MAILBOX_UNAVAILABLE.
+   *
+   * With `{ capability }`, one that this agent named in `connect()`, it shares what is sent to that capability with
+   * `{ assured: true }`: each message goes to one of those that do, and is kept until that one has acked it, also while nobody
+   * is there. What is sent live comes as the event `message`.
    */
-  async subscribe(pattern: string, handler: Handler, options?: SubscribeOptions): Promise<Subscription> {
+  subscribe(pattern: string, handler: Handler, options?: SubscribeOptions): Promise<Subscription>;
+  subscribe(target: CapabilityTarget, handler: Handler, options?: MailboxOptions): Promise<Subscription>;
+  async subscribe(
+    target: string | CapabilityTarget,
+    handler: Handler,
+    options?: SubscribeOptions,
+  ): Promise<Subscription> {
     this.session.checkOpen();
     if (this.draining)
       throw new FlowbusError('CLOSED', 'The agent is draining: it takes no new subscriptions.');
-    return this.session.subscriptions.add(pattern, handler, options);
+    const { subscriptions } = this.session;
+    if (typeof target !== 'object' || target === null) return subscriptions.add(target, handler, options);
+    return subscriptions.serve(target.capability, handler, options);
   }
 
   /**
@@ -175,12 +198,31 @@ export class Agent {
    * A live message to one of the agents that have a capability and are online, in turn, as the directory knew them
    * at most a second ago (up to ten while it is asked again). When there is none, that is an `error` event with
    * UNKNOWN_AGENT. The first message of a while waits for the directory. Returns and throws as `publish`.
+   *
+   * With `assured: true` it goes to the mailbox of the capability, and from there to one of the agents that have it and
+   * subscribe to `{ capability }`, whether or not one is there now. NO_MAILBOX when none ever did.
    */
-  sendTo(target: CapabilityTarget, payload: Payload, options?: SendOptions): boolean {
+  sendTo(
+    target: CapabilityTarget,
+    payload: Payload,
+    options: AssuredOptions & { assured: true },
+  ): Promise<Stored>;
+  sendTo(
+    target: CapabilityTarget,
+    payload: Payload,
+    options?: AssuredOptions & { assured?: false | undefined },
+  ): boolean;
+  sendTo(target: CapabilityTarget, payload: Payload, options?: AssuredOptions): boolean | Promise<Stored>;
+  sendTo(target: CapabilityTarget, payload: Payload, options?: AssuredOptions): boolean | Promise<Stored> {
     const capability = capabilityOf(target);
     this.session.checkOpen();
     // Before the directory is asked: once it has answered there is nobody to throw at.
-    if (options !== undefined) checkCallOptions(options, SEND_OPTIONS);
+    if (options !== undefined) checkCallOptions(options, ASSURED_OPTIONS);
+    if (options?.assured === true) {
+      const { topics } = this.session;
+      const address = () => topics.get(capabilityAddress(checkCapability(capability)));
+      return this.publishAssured(address, payload, options);
+    }
     try {
       const agentId = this.directory.pick(capability);
       if (agentId !== null) return this.send(agentId, payload, options);
@@ -250,6 +292,7 @@ export class Agent {
     // Not before: what the handlers have done is acked first.
     consumers.clear();
     await requests.empty();
+    await Promise.all(this.lookUps);
     outbox.seal(new FlowbusError('CLOSED', 'The agent has been drained: it takes no new messages.'));
     outbox.flush();
     while (!outbox.isEmpty) {
@@ -332,7 +375,7 @@ export class Agent {
     return reply;
   }
 
-  private sendLater(capability: string, payload: Payload, options: SendOptions | undefined): boolean {
+  private sendLater(capability: string, payload: Payload, options: AssuredOptions | undefined): boolean {
     const { events, settings } = this.session;
     const body = encodePayload(payload);
     const kept = options === undefined ? undefined : { ...options };
@@ -341,13 +384,15 @@ export class Agent {
       throw new FlowbusError('BUFFER_FULL', `${this.undecided} bytes wait for an answer of the directory.`);
     }
     this.undecided += size;
-    this.directory
+    const lookUp = this.directory
       .choose(capability)
-      .then((agentId) => this.send(agentId, body, kept))
+      .then((agentId) => void this.send(agentId, body, kept))
       .catch((error) => events.error(asFlowbusError(error)))
       .finally(() => {
         this.undecided -= size;
+        this.lookUps.delete(lookUp);
       });
+    this.lookUps.add(lookUp);
     return this.undecided <= settings.maxBuffered / 2;
   }
 }

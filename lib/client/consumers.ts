@@ -1,4 +1,4 @@
-/** From which mailboxes this agent consumes: its own, and those of groups. */
+/** From which mailboxes this agent consumes: its own, and those of groups and capabilities. */
 import { FlowbusError } from '../errors.js';
 import type { Consume, Consuming } from '../wire/control.js';
 import type { AssuredMessage } from './assured-message.js';
@@ -55,12 +55,14 @@ export class Consumers {
       throw new FlowbusError('LIMIT_REACHED', `An agent consumes from at most ${MAX_CONSUMERS} mailboxes.`);
     }
     for (const { wish: known } of this.all) {
-      if (known.mailbox === wish.mailbox && known.group === wish.group && known.pattern === wish.pattern) {
-        throw new FlowbusError(
-          'BAD_OPTION',
-          `This agent is in group ${wish.group} on ${wish.pattern} already.`,
-        );
-      }
+      if (known.mailbox !== wish.mailbox || known.capability !== wish.capability) continue;
+      if (known.group !== wish.group || known.pattern !== wish.pattern) continue;
+      throw new FlowbusError(
+        'BAD_OPTION',
+        wish.capability === null
+          ? `This agent is in group ${wish.group} on ${wish.pattern} already.`
+          : `This agent consumes for the capability ${wish.capability} already.`,
+      );
     }
     const consumer = new Consumer(wish, handler);
     this.all.add(consumer);

@@ -1,6 +1,6 @@
 /** The options of `connect()`: what they mean, their defaults, and the one place that checks them. */
 import { FlowbusError } from '../errors.js';
-import { agentIdProblem } from '../topics/topic.js';
+import { agentIdProblem, capabilityProblem } from '../topics/topic.js';
 import {
   BALANCES,
   type Balance,
@@ -170,6 +170,19 @@ export function laneOf(priority: unknown): number {
 export function checkAgentId(name: string, value: unknown): string {
   const problem = typeof value === 'string' ? agentIdProblem(value) : 'it is not a text';
   if (problem !== null) throw badOption(name, value, `one topic level of 1 to 64 bytes (${problem})`);
+  return value as string;
+}
+
+/** Throws BAD_OPTION unless `value` is a capability that can have a mailbox. */
+export function checkCapability(value: unknown): string {
+  const size = typeof value === 'string' ? utf8Size(value) : -1;
+  const problem = size < 1 || size > MAX_CAPABILITY ? 'it is none' : capabilityProblem(value as string);
+  if (problem !== null)
+    throw badOption(
+      'capability',
+      value,
+      `topic levels of at most ${MAX_CAPABILITY} bytes to have a mailbox (${problem})`,
+    );
   return value as string;
 }
 
@@ -345,7 +358,7 @@ function checkMailbox(value: unknown, agentId: string | undefined): Consume | nu
     throw new FlowbusError('BAD_OPTION', 'mailbox needs an agentId to come back to.');
   if (value !== true) checkNames('mailbox.', value, MAILBOX_NAMES);
   const limits = checkLimits('mailbox.', value === true ? {} : (value as MailboxOptions));
-  return { mailbox: 'agent', group: null, pattern: null, ...limits };
+  return { mailbox: 'agent', group: null, pattern: null, capability: null, ...limits };
 }
 
 /** The URLs to try, in order, each with the agentId that helps the broker place the connection. */

@@ -1,10 +1,18 @@
 /** Which handlers want which topics, and which patterns the broker must know of. */
 import { FlowbusError } from '../errors.js';
-import { agentIdProblem, isReserved, patternProblem } from '../topics/topic.js';
+import { agentIdProblem, capabilityAddress, isReserved, patternProblem } from '../topics/topic.js';
 import { PatternTrie } from '../topics/trie.js';
+import type { Consume } from '../wire/control.js';
 import type { Consumer, Consumers } from './consumers.js';
 import type { Message } from './message.js';
-import { badOption, checkLimits, checkNames, MAILBOX_NAMES, type MailboxOptions } from './options.js';
+import {
+  badOption,
+  checkCapability,
+  checkLimits,
+  checkNames,
+  MAILBOX_NAMES,
+  type MailboxOptions,
+} from './options.js';
 
 /** Subscriptions of one agent, at most. */
 export const MAX_SUBSCRIPTIONS = 65_536;
@@ -12,7 +20,7 @@ export const MAX_SUBSCRIPTIONS = 65_536;
 /** Called for each message. A promise that it returns counts against `maxInFlight` until it settles. */
 export type Handler = (message: Message) => unknown;
 
-/** Options of a subscription that shares a mailbox with others; the limits go with `group` alone. */
+/** Options of a subscription that shares a mailbox with others; the limits go with `group`, or a capability, alone. */
 export interface SubscribeOptions extends MailboxOptions {
   /**
    * Share the messages with the other members of this group on this pattern: each goes to one of them, and is kept until that one
@@ -24,6 +32,7 @@ export interface SubscribeOptions extends MailboxOptions {
 }
 
 export interface Subscription {
+  /** For a capability its address, `_capability.<capability>`. */
   readonly pattern: string;
   /**
    * The handler is not called any more from now on. Resolves when the node has stopped sending; when it was the
@@ -67,7 +76,7 @@ export class ActiveSubscription implements Subscription {
   }
 }
 
-/** A share in the mailbox of a group. */
+/** A share in the mailbox of a group or a capability. */
 class SharedSubscription implements Subscription {
   readonly pattern: string;
   private readonly consumer: Consumer;
@@ -192,7 +201,22 @@ export class Subscriptions {
     group: string,
     options: SubscribeOptions,
   ): Promise<Subscription> {
-    const wish = { mailbox: 'group' as const, group, pattern, ...checkLimits('', options) };
+    const limits = checkLimits('', options);
+    return this.consume(pattern, { mailbox: 'group', group, pattern, capability: null, ...limits }, handler);
+  }
+
+  /** A share in the mailbox of a capability. Throws BAD_OPTION, LIMIT_REACHED, or what the broker answers. */
+  async serve(capability: unknown, handler: Handler, options: MailboxOptions = {}): Promise<Subscription> {
+    const name = checkCapability(capability);
+    checkHandler(handler);
+    if (typeof options !== 'object' || options === null) throw badOption('options', options, 'an object');
+    checkNames('', options, MAILBOX_NAMES);
+    const limits = checkLimits('', options);
+    const wish = { mailbox: 'capability' as const, group: null, pattern: null, capability: name, ...limits };
+    return this.consume(capabilityAddress(name), wish, handler);
+  }
+
+  private async consume(pattern: string, wish: Consume, handler: Handler): Promise<Subscription> {
     const consumer = await this.consumers.add(wish, handler);
     return new SharedSubscription(pattern, consumer, this.consumers);
   }
@@ -217,6 +241,10 @@ export class Subscriptions {
   }
 }
 
+function checkHandler(handler: unknown): void {
+  if (typeof handler !== 'function') throw badOption('handler', handler, 'a function');
+}
+
 function check(pattern: unknown, handler: unknown, options: SubscribeOptions | undefined): void {
   const problem = typeof pattern === 'string' ? patternProblem(pattern) : 'the pattern is not a text';
   if (problem !== null)
@@ -227,7 +255,7 @@ function check(pattern: unknown, handler: unknown, options: SubscribeOptions | u
       `${String(pattern)} is reserved. What is sent to this agent comes as the event 'message'.`,
     );
   }
-  if (typeof handler !== 'function') throw badOption('handler', handler, 'a function');
+  checkHandler(handler);
   if (options === undefined) return;
   if (typeof options !== 'object' || options === null) throw badOption('options', options, 'an object');
   checkNames('', options, ['group', 'replay', ...MAILBOX_NAMES]);

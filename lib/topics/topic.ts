@@ -14,6 +14,8 @@ import { MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS } from '../wire/frame.js';
 
 /** `_agent.<agentId>` is the address of one agent: anyone may publish to it, only that agent reads it. */
 export const AGENT_PREFIX = '_agent.';
+/** `_capability.<capability>` is the address of a capability: the mailbox of those that have it, for assured messages alone. */
+export const CAPABILITY_PREFIX = '_capability.';
 /** `_reply.<node>.<sender number, base 36>.<nonce>` is where an answer goes; routed without interest. */
 export const REPLY_PREFIX = '_reply.';
 /** The longest agentId, agent type or capability (bytes of UTF-8). */
@@ -51,6 +53,16 @@ export function agentIdProblem(text: string): string | null {
 /** The topic on which the agent `id` reads what is sent to it alone. */
 export function agentAddress(id: string): string {
   return AGENT_PREFIX + id;
+}
+
+/** The topic on which the mailbox of those that have `capability` takes messages. */
+export function capabilityAddress(capability: string): string {
+  return CAPABILITY_PREFIX + capability;
+}
+
+/** Why a capability can have no mailbox, as a sentence without a full stop; null when it can. */
+export function capabilityProblem(capability: string): string | null {
+  return problem('the address of the capability', capabilityAddress(capability), false, MAX_TOPIC_BYTES);
 }
 
 /** True when the first level begins with `_`; clients may not subscribe to such topics or patterns. */

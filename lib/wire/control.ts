@@ -143,7 +143,7 @@ export interface Gap {
   reason: string;
 }
 
-export const MAILBOX_KINDS = ['agent', 'group'] as const;
+export const MAILBOX_KINDS = ['agent', 'group', 'capability'] as const;
 
 /** How a mailbox shares its messages out to its consumers: first to who has the least unacked, or in turn. */
 export const BALANCES = ['least-in-flight', 'round-robin'] as const;
@@ -152,9 +152,11 @@ export type Balance = (typeof BALANCES)[number];
 /** A wish to consume from a mailbox, which is made if there is none. */
 export interface Consume {
   mailbox: (typeof MAILBOX_KINDS)[number];
-  /** The group's name, one topic level, and the pattern whose messages it shares; null for the agent's own mailbox. */
+  /** The group's name, one topic level, and the pattern whose messages it shares; null for other mailboxes. */
   group: string | null;
   pattern: string | null;
+  /** One that the agent has; null for other mailboxes. */
+  capability: string | null;
   /** Messages that the connection may have unacked at a time. */
   prefetch: number;
   /** Milliseconds, and messages; 0: as the mailbox has it. */
@@ -307,6 +309,7 @@ function consume(f: Fields): Consume {
     mailbox: f.oneOf('mailbox', MAILBOX_KINDS),
     group: f.textOrNull('group', 1, MAX_AGENT_ID),
     pattern: f.textOrNull('pattern', 1, MAX_TOPIC_BYTES),
+    capability: f.textOrNull('capability', 1, MAX_CAPABILITY),
     prefetch: f.integer('prefetch', 1, MAX_PREFETCH),
     lease: f.integer('lease', 0, MAX_LEASE, 0),
     maxAge: f.integer('maxAge', 0, MAX_MAILBOX_AGE, 0),

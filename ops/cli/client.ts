@@ -16,18 +16,24 @@ export interface Work {
   readonly reconnect: boolean;
   /** Messages in hand at a time; default: the SDK's. */
   readonly maxInFlight?: number;
+  /** What the agent can do. Default: nothing. */
+  readonly capabilities?: readonly string[];
   /** The exit code after SIGINT or SIGTERM. */
   interrupted(): Exit;
   run(agent: Agent): Promise<Exit>;
 }
 
-function connectOptions(options: ClientOptions, { reconnect, maxInFlight }: Work): ConnectOptions {
+function connectOptions(
+  options: ClientOptions,
+  { reconnect, maxInFlight, capabilities }: Work,
+): ConnectOptions {
   return {
     agentId: options.agentId ?? `cli-${randomBytes(4).toString('hex')}`,
     agentType: 'cli',
     token: options.token,
     ...(reconnect ? {} : { reconnect: false }),
     ...(maxInFlight !== undefined && { maxInFlight }),
+    ...(capabilities !== undefined && { capabilities }),
   };
 }
 

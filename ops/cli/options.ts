@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../../lib/config/index.js';
 import { FlowbusError } from '../../lib/errors.js';
+import { capabilityProblem } from '../../lib/topics/topic.js';
 import { LANES, type Priority } from '../../lib/wire/frame.js';
 import { ENCODINGS, type EncodingChoice } from './input.js';
 
@@ -75,6 +76,13 @@ export function parseWait(value: string): number {
 /** Milliseconds that a token lives: tokens count in seconds, and nobody takes one back before its end. */
 export function parseLife(value: string): number {
   return parseBetween(value, 1000, 365 * DAY, 'from 1s to 365d, such as 12h or 30d');
+}
+
+/** One that has an address, and so can have a mailbox. */
+export function parseCapability(value: string): string {
+  const problem = capabilityProblem(value);
+  if (problem !== null) throw new InvalidArgumentError(`${problem}.`);
+  return value;
 }
 
 function parseHeader(value: string, before: Readonly<Record<string, string>> = {}): Record<string, string> {

@@ -1,16 +1,18 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Agent, SendOptions } from '../../lib/client/index.js';
 import { FlowbusError } from '../../lib/errors.js';
+import { capabilityAddress } from '../../lib/topics/topic.js';
 import { note, noteError, withAgent } from './client.js';
-import { EXIT_HELP, Exit, failureOf } from './exit.js';
+import { CommandError, EXIT_HELP, Exit, failureOf } from './exit.js';
 import { encodeInput, readLines, readWhole } from './input.js';
-import { addMessageOptions, type ClientOptions, type MessageOptions } from './options.js';
+import { addMessageOptions, type ClientOptions, type MessageOptions, parseCapability } from './options.js';
 import type { Output } from './output.js';
 
 interface PubOptions extends ClientOptions, MessageOptions {
   readonly lines?: boolean;
   readonly whole?: boolean;
   readonly assured?: boolean;
+  readonly capability?: string;
 }
 
 const EXAMPLES = `
@@ -22,6 +24,7 @@ Examples:
   flowbus pub agent.worker-7.task.assign 'do it' --priority high --ttl 500ms
   flowbus pub page.new '{"page":4}' --assured          for a group, see sub --group
   flowbus pub _agent.worker-7 'do it' --assured        for the mailbox of an agent
+  flowbus pub --capability ocr '{"page":4}' --assured  for one of the agents that can, see sub --capability
   tail -f app.log | flowbus pub logs.app              one message for each line
   flowbus pub files.logo --whole < logo.png           one message in all
 ${EXIT_HELP}`;
@@ -49,12 +52,21 @@ async function settle(agent: Agent): Promise<void> {
   await agent.agents({ id: agent.agentId, limit: 1 });
 }
 
-async function pub(
-  topic: string,
-  argument: string | undefined,
-  options: PubOptions,
-  output: Output,
-): Promise<Exit> {
+/** Where to, and what: with --capability there is no topic. */
+function parsed(args: readonly string[], capability: string | undefined): [string, string | undefined] {
+  if (capability === undefined) {
+    if (args.length === 0)
+      throw new CommandError(Exit.usage, 'BAD_OPTION', "missing required argument 'topic'", 'see --help');
+    return [args[0], args[1]];
+  }
+  if (args.length > 1)
+    throw new FlowbusError('BAD_OPTION', '--capability takes the place of the topic: give a payload alone');
+  return [capabilityAddress(capability), args[0]];
+}
+
+async function pub(args: readonly string[], options: PubOptions, output: Output): Promise<Exit> {
+  const { capability } = options;
+  const [topic, argument] = parsed(args, capability);
   if (options.lines && options.whole) {
     throw new FlowbusError('BAD_OPTION', '--lines and --whole exclude each other');
   }
@@ -94,7 +106,11 @@ async function pub(
             stored += (await agent.publish(topic, payload, { ...send, assured: true })).stored;
             continue;
           }
-          if (!agent.publish(topic, payload, send)) await agent.drained();
+          const goesOn =
+            capability === undefined
+              ? agent.publish(topic, payload, send)
+              : agent.sendTo({ capability }, payload, send);
+          if (!goesOn) await agent.drained();
         }
       } finally {
         await settle(agent);
@@ -113,14 +129,19 @@ export function addPub(program: Command, output: Output, done: (exit: Exit) => v
     .command('pub')
     .summary('publish messages on a topic')
     .description('Publish a payload, or standard input, on a topic.')
-    .argument('<topic>', 'where to')
+    .argument('[topic]', 'where to; absent with --capability')
     .argument('[payload]', 'what; standard input when absent or "-"')
     .option('--lines', 'each line of standard input is a message (default)')
     .option('--whole', 'all of standard input is one message')
+    .addOption(
+      new Option('--capability <name>', 'to one of the agents that have it, instead of a topic').argParser(
+        parseCapability,
+      ),
+    )
     .option('--assured', 'one after the other, each when it is stored by all mailboxes that match');
   addMessageOptions(command)
     .addHelpText('after', EXAMPLES)
-    .action(async (topic: string, payload: string | undefined, _options: unknown, self: Command) => {
-      done(await pub(topic, payload, self.optsWithGlobals<PubOptions>(), output));
+    .action(async (_topic: unknown, _payload: unknown, _options: unknown, self: Command) => {
+      done(await pub(self.args, self.optsWithGlobals<PubOptions>(), output));
     });
 }

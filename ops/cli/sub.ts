@@ -4,13 +4,14 @@ import { FlowbusError } from '../../lib/errors.js';
 import { isReserved, patternProblem } from '../../lib/topics/topic.js';
 import { note, noteDirect, noteError, refuse, withAgent } from './client.js';
 import { CommandError, EXIT_HELP, Exit } from './exit.js';
-import { type ClientOptions, parseCount, parseWait } from './options.js';
+import { type ClientOptions, parseCapability, parseCount, parseWait } from './options.js';
 import type { Output } from './output.js';
 import { escapeControl, messageLine, showPayload } from './text.js';
 
 interface SubOptions extends ClientOptions {
   readonly direct?: boolean;
   readonly group?: string;
+  readonly capability?: string;
   readonly count?: number;
   readonly timeout?: number;
 }
@@ -24,12 +25,13 @@ Examples:
   flowbus sub 'agent.*.status' 'logs.**' --count 10 --timeout 30s
   flowbus sub --direct --agent-id me
   flowbus sub 'page.*' --group ocr                shares what comes, and what came while nobody was there
+  flowbus sub --capability ocr                    shares what is sent to those that can, with pub --capability ocr
   flowbus sub 'system.agent.**' --json | jq .data
 ${EXIT_HELP}`;
 
-/** Before anything is connected, and with the pattern quoted: one may be empty, or have been the shell's to expand. */
-function checkPatterns(patterns: readonly string[], direct: boolean): void {
-  if (patterns.length === 0 && !direct) {
+/** `more`: there is something to print without any. Before anything is connected, and with the pattern quoted: one may be empty, or have been the shell's to expand. */
+function checkPatterns(patterns: readonly string[], more: boolean): void {
+  if (patterns.length === 0 && !more) {
     throw new CommandError(Exit.usage, 'BAD_OPTION', "missing required argument 'pattern'", 'see --help');
   }
   for (const pattern of patterns) {
@@ -66,13 +68,18 @@ function hearDirect(agent: Agent, take: (message: Message) => void): void {
 }
 
 async function sub(patterns: readonly string[], options: SubOptions, output: Output): Promise<Exit> {
-  const { count, timeout, direct = false, json = false, group } = options;
-  checkPatterns(patterns, direct);
+  const { count, timeout, direct = false, json = false, group, capability } = options;
+  checkPatterns(patterns, direct || capability !== undefined);
   return withAgent(options, output, {
     reconnect: true,
+    ...(capability !== undefined && { capabilities: [capability] }),
     interrupted: () => (count === undefined ? Exit.ok : Exit.interrupted),
     run: async (agent) => {
-      const where = [...patterns, ...(direct ? [`its own address (${agent.agentId})`] : [])].join(', ');
+      const where = [
+        ...patterns,
+        ...(direct ? [`its own address (${agent.agentId})`] : []),
+        ...(capability === undefined ? [] : [`what is sent to capability ${capability}`]),
+      ].join(', ');
       agent.on('error', (error) => noteError(output, json, error));
       let seen = 0;
       let last: Message | undefined;
@@ -93,10 +100,11 @@ async function sub(patterns: readonly string[], options: SubOptions, output: Out
         if (seen === count) void message.nack('flowbus sub has all that it was to print');
         else print(message);
       };
+      const limits = count === undefined ? {} : { prefetch: 1 };
       const subscribe = (pattern: string) =>
         group === undefined
           ? agent.subscribe(pattern, print)
-          : agent.subscribe(pattern, share, count === undefined ? { group } : { group, prefetch: 1 });
+          : agent.subscribe(pattern, share, { group, ...limits });
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<void>((_, reject) => {
         if (timeout === undefined) return;
@@ -106,8 +114,11 @@ async function sub(patterns: readonly string[], options: SubOptions, output: Out
         }, timeout);
       });
       try {
-        hearDirect(agent, direct ? print : noteDirect(output, json, agent, '--direct prints such messages'));
-        await Promise.race([Promise.all(patterns.map(subscribe)), late]);
+        const heard = direct || capability !== undefined;
+        hearDirect(agent, heard ? print : noteDirect(output, json, agent, '--direct prints such messages'));
+        const subscribing = patterns.map(subscribe);
+        if (capability !== undefined) subscribing.push(agent.subscribe({ capability }, share, limits));
+        await Promise.race([Promise.all(subscribing), late]);
         const { agentId } = agent;
         note(output, json, 'subscribed', { patterns, direct, agentId }, `subscribed to ${where}`);
         await Promise.race([complete, late]);
@@ -127,6 +138,12 @@ export function addSub(program: Command, output: Output, done: (exit: Exit) => v
     .argument('[pattern...]', 'topics or patterns, in quotes because of the shell')
     .option('--direct', 'also what is sent to the address of this agent (--agent-id)')
     .option('--group <name>', 'share what comes with the other members of this group, and ack it')
+    .addOption(
+      new Option(
+        '--capability <name>',
+        'say that this agent has it, and share and ack what is sent to it',
+      ).argParser(parseCapability),
+    )
     .addOption(new Option('-n, --count <number>', 'end after this many messages').argParser(parseCount))
     .addOption(
       new Option(

@@ -251,7 +251,7 @@ export class BinaryConnection implements Sink {
   }
 
   #consume(session: Session, wish: Consume, reference: number): void {
-    this.#context.consuming.consume(session, specOf(session.agent.agentId, wish)).then(
+    this.#context.consuming.consume(session, specOf(session.agent, wish)).then(
       (mailbox) => {
         if (session.sink !== this) return;
         this.#context.exchange.tick();

@@ -122,7 +122,13 @@ describe('bad input', function () {
       for (const [code, fields] of [
         ['BAD_CONTROL', { mailbox: 'queue' }],
         ['BAD_CONTROL', { mailbox: 'agent', group: 'g' }],
+        ['BAD_CONTROL', { mailbox: 'agent', capability: 'c' }],
+        ['BAD_CONTROL', { mailbox: 'capability' }],
+        ['BAD_CONTROL', { mailbox: 'capability', capability: 'c', group: 'g' }],
+        ['BAD_CONTROL', { mailbox: 'capability', capability: 'c d' }],
+        ['FORBIDDEN_TOPIC', { mailbox: 'capability', capability: 'c' }],
         ['BAD_CONTROL', { group: 'g' }],
+        ['BAD_CONTROL', { group: 'g', pattern: 'a', capability: 'c' }],
         ['BAD_CONTROL', { group: 'g.h', pattern: 'a' }],
         ['BAD_CONTROL', { group: 'g', pattern: 'a', prefetch: 0 }],
         ['BAD_CONTROL', { group: 'g', pattern: 'a', balance: 'fair' }],

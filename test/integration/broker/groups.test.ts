@@ -54,6 +54,48 @@ describe('mailboxes with several consumers', () => {
     assert.deepEqual(counts, [10, 10, 10]);
   });
 
+  it('of a capability: kept while nobody is there, shared by those that say they have it, for nobody else', async () => {
+    const sender = await join(node.url, fresh(0));
+    const send = (text: string) => sender.sendTo({ capability: 'ocr' }, text, { assured: true });
+    await assert.rejects(send('x'), { code: 'NO_MAILBOX' });
+    const stranger = await join(node.url, fresh(1));
+    await assert.rejects(
+      stranger.subscribe({ capability: 'ocr' }, () => {}),
+      { code: 'FORBIDDEN_TOPIC', message: /has not said in its hello that it has the capability ocr/ },
+    );
+    const able = { capabilities: ['ocr', 'scan'] };
+    const early = await join(node.url, { agentId: fresh(0), ...able });
+    await early.subscribe({ capability: 'ocr' }, () => {});
+    await early.close();
+    for (const text of ['a', 'b']) assert.deepEqual(await send(text), { stored: 1 });
+
+    const got: string[][] = [[], []];
+    for (const slot of [0, 1]) {
+      const agent = await join(node.url, { agentId: fresh(slot), ...able });
+      await agent.subscribe({ capability: 'ocr' }, (message) => {
+        assert.equal(message.topic, '_capability.ocr');
+        got[slot].push(message.text());
+      });
+      agent.on('message', (message) => {
+        got[slot].push(`live ${message.text()}`);
+      });
+    }
+    for (let i = 0; i < 8; i++) await send(`${i}`);
+    await until('all', () => got.flat().length === 10);
+    assert.deepEqual(got.flat().sort(), ['0', '1', '2', '3', '4', '5', '6', '7', 'a', 'b']);
+    assert.ok(Math.min(got[0].length, got[1].length) >= 3, 'both have their share');
+
+    // Live ones still go to an agent that the directory names, and not through the mailbox.
+    await until('the directory', async () => (await sender.agents({ capability: 'ocr' })).length >= 2);
+    sender.sendTo({ capability: 'ocr' }, 'x');
+    await until('the live one', () => got.flat().includes('live x'));
+    const errors: string[] = [];
+    sender.on('error', ({ code }) => errors.push(code));
+    sender.publish('_capability.ocr', 'nobody takes that');
+    await until('the refusal', () => errors.length > 0);
+    assert.deepEqual(errors, ['UNKNOWN_AGENT']);
+  });
+
   it('keep the order of a key when the consumer that has it dies, and give all of it to another', async () => {
     const got: [who: string, n: number][] = [];
     const stuck: Message[] = [];

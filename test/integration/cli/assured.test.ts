@@ -1,4 +1,4 @@
-/** Mailboxes from the command line: `sub --group`, `pub --assured`. */
+/** Mailboxes from the command line: `sub --group`, `sub --capability`, `pub --assured`. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -53,5 +53,25 @@ describe('flowbus, with mailboxes', function () {
       second.lines.map((text) => text.at(-1)),
       ['2', '3'],
     );
+  });
+
+  it('keeps for a capability what is sent to it while nobody is there, and finds who is there for live messages', async () => {
+    const nobody = flowbus('pub', '--capability', 'ocr', '1', '--assured');
+    assert.equal(await nobody.exit(), 1, nobody.err);
+    assert.match(nobody.err, /NO_MAILBOX/);
+
+    const first = flowbus('sub', '--capability', 'ocr', '--count', '1');
+    await first.until('subscribed', () => first.err.includes('subscribed'));
+    const live = flowbus('pub', '--capability', 'ocr', '1');
+    assert.equal(await live.exit(), 0, live.err);
+    assert.equal(await first.exit(), 0, first.err);
+    assert.match(first.out, /^_agent\.cli-\S+ {2}cli-\S+ {2}1\n$/);
+
+    const stored = flowbus('pub', '--capability', 'ocr', '2', '--assured', '--json');
+    assert.equal(await stored.exit(), 0, stored.err);
+    assert.equal((JSON.parse(stored.out) as { stored: number }).stored, 1);
+    const second = flowbus('sub', '--capability', 'ocr', '--count', '1');
+    assert.equal(await second.exit(), 0, second.err);
+    assert.match(second.out, /^_capability\.ocr {2}cli-\S+ {2}2\n$/);
   });
 });

@@ -52,6 +52,13 @@ describe('cli program', () => {
       [['agents', '--online', '--offline'], /exclude each other/],
       [['pub', 'a', 'b', '--whole'], /are for standard input/],
       [['pub', 'a', '--lines', '--whole'], /exclude each other/],
+      [['pub'], /^flowbus: missing required argument 'topic' \(BAD_OPTION\): see --help$/],
+      [['pub', 'a', 'b', '--capability', 'c'], /takes the place of the topic/],
+      [
+        ['pub', 'a', '--capability', 'c d'],
+        /'c d' is invalid\. the address of the capability has whitespace/,
+      ],
+      [['sub', '--capability', '*'], /the address of the capability has '\*'/],
       [['start', '--shard', '2'], /did you mean --shards\?/],
       [
         ['start', '--shards', 'many'],

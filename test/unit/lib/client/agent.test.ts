@@ -191,14 +191,12 @@ describe('Agent', () => {
     it('refuses options that it does not know, and names them', async () => {
       type Any = Record<string, never>;
       const slip = { priorty: 'high' } as unknown as Any;
-      const assured = { assured: true } as unknown as Any;
       for (const act of [
         () => agent.publish('a', 'x', slip),
         () => agent.send('b', 'x', slip),
-        () => agent.sendTo({ capability: 'c' }, 'x', assured),
         () => agent.sendTo({ capability: 'c' }, 'x', slip),
       ]) {
-        assert.throws(act, { code: 'BAD_OPTION', message: /There is no option (priorty|assured)/ });
+        assert.throws(act, { code: 'BAD_OPTION', message: /There is no option priorty/ });
       }
       await assert.rejects(agent.request('b', 'x', slip), { code: 'BAD_OPTION', message: /priorty/ });
       for (const options of [null, 'high', 7]) {
@@ -530,6 +528,17 @@ describe('Agent', () => {
       await assert.rejects(agent.agents({ kapability: 'x' } as object), { code: 'BAD_OPTION' });
       await assert.rejects(agent.agents({ online: 'yes' as unknown as boolean }), { code: 'BAD_OPTION' });
       await assert.rejects(agent.agents({ limit: 0 }), { code: 'BAD_OPTION' });
+    });
+
+    it('drains no sooner than what waits for the directory is sent', async () => {
+      agent.sendTo({ capability: 'ocr' }, 'x');
+      const drained = agent.drain();
+      await answer([[record('b')], null]);
+      await drained;
+      assert.deepEqual(
+        broker.last.published.map(({ topic }) => topic),
+        ['_agent.b'],
+      );
     });
 
     it('sends to the agents of a capability in turn, asking once', async () => {

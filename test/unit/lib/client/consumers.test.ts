@@ -3,6 +3,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Agent } from '../../../../lib/client/agent.js';
 import { AssuredMessage } from '../../../../lib/client/assured-message.js';
 import type { ConnectOptions } from '../../../../lib/client/options.js';
+import { jsonControl } from '../../../../lib/wire/control.js';
 import { ACK_SIZE, NACK_HEADER } from '../../../../lib/wire/delivery.js';
 import { FrameType, readU32, readU64 } from '../../../../lib/wire/frame.js';
 import { readUtf8 } from '../../../../lib/wire/text.js';
@@ -140,6 +141,36 @@ describe('an agent that consumes from a mailbox', () => {
     await until('the message', () => got.length > 0);
     assert.deepEqual(got, ['at last']);
     assert.deepEqual(errors, []);
+  });
+
+  it('consumes for a capability, and gives what is sent to that to the handler', async () => {
+    await connect({ agentId: 'me', capabilities: ['ocr'] });
+    const got: string[] = [];
+    const subscription = await agent.subscribe({ capability: 'ocr' }, (message) => got.push(message.text()), {
+      prefetch: 7,
+    });
+    assert.equal(subscription.pattern, '_capability.ocr');
+    const { payload } = broker.last.controls.find(({ type }) => type === FrameType.consume)!;
+    const wish = jsonControl.decode('consume', payload, 0, payload.length);
+    assert.deepEqual(
+      [wish.mailbox, wish.capability, wish.group, wish.pattern, wish.prefetch],
+      ['capability', 'ocr', null, null, 7],
+    );
+    broker.last.mailbox('_capability.ocr', 'page', 3);
+    await until('the message', () => got.length > 0);
+    assert.deepEqual(got, ['page']);
+    assert.deepEqual(await answers(), [[9, 3, 1]]);
+    const again = agent.subscribe({ capability: 'ocr' }, () => {});
+    await assert.rejects(again, { code: 'BAD_OPTION', message: /capability ocr already/ });
+    for (const [capability, options] of [
+      ['a b', {}],
+      [7, {}],
+      ['other', { group: 'g' }],
+    ] as const) {
+      const wrong = agent.subscribe({ capability } as { capability: string }, () => {}, options as object);
+      await assert.rejects(wrong, { code: 'BAD_OPTION' });
+    }
+    await assert.rejects(agent.sendTo({ capability: 'a b' }, 'x', { assured: true }), { code: 'BAD_OPTION' });
   });
 
   it('is in a group on a pattern once', async () => {

@@ -26,7 +26,7 @@ describe('checkOptions', () => {
 
   it('takes a mailbox with limits, for agents that have a name', () => {
     const none = { prefetch: 256, lease: 0, maxAge: 0, maxMessages: 0, balance: null };
-    const wish = { mailbox: 'agent', group: null, pattern: null };
+    const wish = { mailbox: 'agent', group: null, pattern: null, capability: null };
     assert.deepEqual(checkOptions({ agentId: 'a', mailbox: true }).mailbox, { ...wish, ...none });
     assert.deepEqual(
       checkOptions({ agentId: 'a', mailbox: { prefetch: 1, lease: 100, balance: 'round-robin' } }).mailbox,

@@ -4,6 +4,8 @@ import {
   AGENT_PREFIX,
   agentAddress,
   agentIdProblem,
+  capabilityAddress,
+  capabilityProblem,
   decodeTopic,
   isReserved,
   isWildcard,
@@ -124,6 +126,10 @@ describe('topic text', () => {
     assert.equal(isWildcard('a.*'), true);
     assert.equal(isWildcard('a.b'), false);
     assert.equal(agentAddress('w'), '_agent.w');
+    assert.equal(capabilityAddress('ocr'), '_capability.ocr');
+    assert.equal(capabilityProblem('image.ocr'), null);
+    for (const capability of ['image ocr', 'ocr.*', '', 'a..b'])
+      assert.match(capabilityProblem(capability)!, /^the address of the capability /);
     assert.ok(isReserved(AGENT_PREFIX) && isReserved(REPLY_PREFIX) && !isReserved('a._b'));
   });
 });

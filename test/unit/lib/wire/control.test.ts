@@ -11,6 +11,7 @@ import {
   checkAgentRecord,
   checkControl,
   jsonControl,
+  MAILBOX_KINDS,
 } from '../../../../lib/wire/control.js';
 import { Encoding } from '../../../../lib/wire/frame.js';
 import { readUtf8, utf8 } from '../../../../lib/wire/text.js';
@@ -87,9 +88,10 @@ const ARBITRARIES: { readonly [K in ControlKind]: fc.Arbitrary<ControlPayloads[K
   goaway: fc.record({ code: text(1, 64), message: text(0, 1024), reconnect: fc.boolean() }),
   gap: fc.record({ missed: fc.integer({ min: -1, max: Number.MAX_SAFE_INTEGER }), reason: text(1, 64) }),
   consume: fc.record({
-    mailbox: fc.constantFrom('agent' as const, 'group' as const),
+    mailbox: fc.constantFrom(...MAILBOX_KINDS),
     group: orNull(text(1, 64)),
     pattern: orNull(text(1, 255)),
+    capability: orNull(text(1, 64)),
     prefetch: fc.integer({ min: 1, max: 10_000 }),
     lease: fc.nat(3_600_000),
     maxAge: fc.nat(31_536_000_000),

@@ -227,6 +227,7 @@ export const CONTROL_VALUES: { readonly [K in ControlKind]: ControlPayloads[K] }
     mailbox: 'group',
     group: 'ocr',
     pattern: 'page.*',
+    capability: null,
     prefetch: 256,
     lease: 30_000,
     maxAge: 0,
