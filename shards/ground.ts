@@ -20,7 +20,7 @@ import type { LinkKind } from './worker-protocol.js';
 
 /** Shared memory as the primary uses it. */
 export interface SharedMemory {
-  /** Tries it out between two processes. */
+  /** Tries it out between two processes, until that has worked once. */
   probe(): Promise<boolean>;
   /** Removes the segments of instances that are dead, and returns their paths. */
   removeStale(): string[];
@@ -32,8 +32,14 @@ export interface SharedMemory {
   remove(path: string): void;
 }
 
+/** A probe of this machine has worked. One that failed is repeated: the next may find more memory, or less load. */
+let works = false;
+
 const MACHINE: SharedMemory = {
-  probe: () => probeSharedMemory(),
+  async probe() {
+    works ||= await probeSharedMemory();
+    return works;
+  },
   // Only Linux has the directory, and only where it exists can there be segments.
   removeStale: () => (existsSync(SHARED_MEMORY_DIR) ? removeStaleSegments() : []),
   create(instance, workers) {

@@ -2,11 +2,10 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { FlowbusError } from '../lib/errors.js';
-import { verifyToken } from '../lib/security/token.js';
 import { createLogger, type Logger } from '../lib/telemetry/log.js';
 import { startProcessGauges } from '../lib/telemetry/process-gauges.js';
 import { avroControl } from '../lib/wire/avro.js';
-import type { DoorContext } from './doors/context.js';
+import type { DoorContext, TokenCheck } from './doors/context.js';
 import { HttpPort } from './doors/http-port.js';
 import { WebSocketDoor } from './doors/websocket.js';
 import { createHttpDoor } from './http/door.js';
@@ -38,7 +37,7 @@ class Worker {
   #connections: number;
   #draining: boolean;
 
-  constructor(boot: BootData, log: Logger, ground: WorkerGround) {
+  constructor(boot: BootData, log: Logger, ground: WorkerGround, authorise: TokenCheck | null) {
     const { config } = boot;
     this.#boot = boot;
     this.#log = log;
@@ -48,7 +47,6 @@ class Worker {
     this.#shard = new Shard(boot, ground.links, ground.block, (peer) =>
       log.debug({ peer: peer.slot }, `worker ${peer.slot} is up`),
     );
-    const { authSecret } = config;
     const context: DoorContext = {
       node: boot.node,
       slot: boot.slot,
@@ -58,7 +56,7 @@ class Worker {
       gate: new Gate({
         host: config.host,
         allowedOrigins: config.allowedOrigins,
-        secured: authSecret !== undefined,
+        secured: authorise !== null,
       }),
       exchange: this.#shard.exchange,
       sessions: this.#shard.sessions,
@@ -66,18 +64,12 @@ class Worker {
       publishing: this.#shard.publishing,
       consuming: this.#shard.consuming,
       avro: avroControl,
-      authorise:
-        authSecret === undefined
-          ? null
-          : async (hello) => {
-              await verifyToken(authSecret, hello.token, hello.agentId);
-            },
+      authorise,
     };
     this.#webSocket = new WebSocketDoor(context);
     const port = new HttpPort(
       context,
       ground.reader,
-      authSecret,
       () => this.#notReady(),
       (error) => log.error({ err: error }, 'the HTTP door failed'),
     );
@@ -182,10 +174,18 @@ class Worker {
 /** Of the time to drain: the rest is for goaways, and for ending before the primary loses its patience. */
 const DRAIN_SHARE = 0.8;
 
+/** Here and not with the first hello, and only where tokens are asked for: to load what reads them takes its time. */
+async function tokenCheck(secret: string | undefined): Promise<TokenCheck | null> {
+  if (secret === undefined) return null;
+  const { verifyToken } = await import('../lib/security/token.js');
+  return (token, agentId) => verifyToken(secret, token, agentId);
+}
+
 const boot = readBootData();
 try {
   const ground = await openGround(boot);
-  await new Worker(boot, createLogger(boot.config, { shard: boot.slot }), ground).start();
+  const authorise = await tokenCheck(boot.config.authSecret);
+  await new Worker(boot, createLogger(boot.config, { shard: boot.slot }), ground, authorise).start();
 } catch (error) {
   const code = error instanceof FlowbusError ? error.code : 'INTERNAL';
   reportFailure(code, error instanceof Error ? error.message : String(error));

@@ -1,11 +1,14 @@
 /** What every door of a shard works with. */
-import type { ControlCodec, Hello } from '../../lib/wire/control.js';
+import type { ControlCodec } from '../../lib/wire/control.js';
 import type { Consuming } from '../consuming.js';
 import type { Exchange } from '../exchange.js';
 import type { Gate } from '../http/gate.js';
 import type { Interest } from '../interest.js';
 import type { Publishing } from '../publishing.js';
 import type { Sessions } from '../sessions.js';
+
+/** Rejects with UNAUTHORIZED unless `agentId` may use the token; null: whoever comes over HTTP, as any agent. */
+export type TokenCheck = (token: string | null | undefined, agentId: string | null) => Promise<unknown>;
 
 export interface DoorContext {
   readonly node: string;
@@ -23,8 +26,6 @@ export interface DoorContext {
   readonly consuming: Consuming;
   /** Avro control payloads; the codec for JSON ones is in lib/wire/control.ts. */
   readonly avro: ControlCodec;
-  /**
-   * Checks who says hello; null when everybody may. Rejects with UNAUTHORIZED. Without it a hello is decided at once.
-   */
-  readonly authorise: ((hello: Hello) => Promise<void>) | null;
+  /** Null when everybody may come in: then a hello is decided at once. */
+  readonly authorise: TokenCheck | null;
 }

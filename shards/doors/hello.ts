@@ -52,7 +52,7 @@ function checkHello(hello: Hello, maxPayload: number): void {
  */
 export async function admit(context: DoorContext, hello: Hello, gone: () => boolean): Promise<Opened | null> {
   checkHello(hello, context.maxPayload);
-  if (context.authorise !== null) await context.authorise(hello);
+  if (context.authorise !== null) await context.authorise(hello.token, hello.agentId);
   if (gone()) return null;
   const opened = context.sessions.open(hello);
   await context.interest.settled();

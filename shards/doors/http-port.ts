@@ -1,7 +1,6 @@
 /** The shard as the HTTP door sees it. */
 import type { ErrorCode } from '../../lib/errors.js';
 import type { Chunk } from '../../lib/queues/chunks.js';
-import { verifyToken } from '../../lib/security/token.js';
 import type { TelemetryReader } from '../../lib/telemetry/block.js';
 import { C } from '../../lib/telemetry/counters.js';
 import { MetricsPage, type RenderedMetrics } from '../../lib/telemetry/prometheus.js';
@@ -37,7 +36,6 @@ export class HttpPort implements HttpDoorPort {
   readonly #entry: Entry;
   readonly #publisher: Session;
   readonly #page: MetricsPage;
-  readonly #secret: string | undefined;
   readonly #notReady: () => string[];
   readonly #onFailure: (error: unknown) => void;
   readonly #streams: Set<EventStream>;
@@ -46,7 +44,6 @@ export class HttpPort implements HttpDoorPort {
   constructor(
     context: DoorContext,
     telemetry: TelemetryReader,
-    secret: string | undefined,
     notReady: () => string[],
     onFailure: (error: unknown) => void,
   ) {
@@ -56,7 +53,6 @@ export class HttpPort implements HttpDoorPort {
     this.#entry = new Entry(context);
     this.#publisher = context.sessions.openPublisher(NAME);
     this.#page = new MetricsPage(telemetry);
-    this.#secret = secret;
     this.#notReady = notReady;
     this.#onFailure = onFailure;
     this.#streams = new Set();
@@ -64,7 +60,7 @@ export class HttpPort implements HttpDoorPort {
   }
 
   async authorise(token: string | null): Promise<void> {
-    if (this.#secret !== undefined) await verifyToken(this.#secret, token, null);
+    await this.#context.authorise?.(token, null);
   }
 
   publish(

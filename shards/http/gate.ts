@@ -5,7 +5,7 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import { isIP } from 'node:net';
-import { isLoopback } from '../../lib/config/index.js';
+import { isLoopback } from '../../lib/config/loopback.js';
 import type { ErrorCode } from '../../lib/errors.js';
 import { originAllowed } from './origin.js';
 

@@ -2,7 +2,7 @@
  * Which web pages may connect. Browsers let any page open a WebSocket or post to any address that they reach, this
  * machine's included, and say in `Origin` which page it was; programs that are no browsers send none.
  */
-import { isLoopback } from '../../lib/config/index.js';
+import { isLoopback } from '../../lib/config/loopback.js';
 
 /** `allowed`: origins as configured; `*` for all. Pages of this machine may always connect. */
 export function originAllowed(origin: string | undefined, allowed: readonly string[]): boolean {

@@ -23,6 +23,11 @@ function importsOf(source: string): string[] {
   return [...source.matchAll(IMPORT)].map((match) => match[1] ?? match[2] ?? match[3]);
 }
 
+/** What loading the module loads at once: not what it imports for types only, nor with `import()`. */
+function loadedBy(source: string): string[] {
+  return importsOf(source.replace(/(?:^|\n)\s*(?:import|export) type\b[^;]*;|\bimport\([^)]*\)/g, ''));
+}
+
 function sources(folder: string): string[] {
   let entries: string[];
   try {
@@ -42,10 +47,30 @@ function target(file: string, specifier: string): string {
   return relative(ROOT, resolve(ROOT, dirname(file), specifier)).replace(/\.js$/, '.ts');
 }
 
+/** From `entry` on: every file of the checkout, and whatever is imported from elsewhere. */
+function reached(
+  entry: string,
+  imports: (source: string) => string[],
+): { files: Set<string>; packages: Set<string> } {
+  const files = new Set<string>();
+  const packages = new Set<string>();
+  const visit = (file: string): void => {
+    if (files.has(file)) return;
+    files.add(file);
+    for (const specifier of imports(readFileSync(join(ROOT, file), 'utf8'))) {
+      if (specifier.startsWith('.')) visit(target(file, specifier));
+      else packages.add(specifier);
+    }
+  };
+  visit(entry);
+  return { files, packages };
+}
+
 describe('import arrows', () => {
   it('finds every form of import', () => {
     const source = `import a from 'one';\nimport {\n  b,\n} from "two";\nexport * from './three.js';\nimport './four.js';\nawait import('five');\nimport type { X } from 'six';`;
     assert.deepEqual(importsOf(source).sort(), ['./four.js', './three.js', 'five', 'one', 'six', 'two']);
+    assert.deepEqual(loadedBy(source).sort(), ['./four.js', './three.js', 'one', 'two']);
   });
 
   for (const [folder, allowed] of Object.entries(ARROWS)) {
@@ -63,33 +88,19 @@ describe('import arrows', () => {
   }
 
   it('the browser entry reaches no Node built-in, and of npm nothing', () => {
-    const reached = new Set<string>();
-    const outside: string[] = [];
-    const visit = (file: string): void => {
-      if (reached.has(file)) return;
-      reached.add(file);
-      for (const specifier of importsOfFile(file)) {
-        if (specifier.startsWith('.')) visit(target(file, specifier));
-        else outside.push(`${file} → ${specifier}`);
-      }
-    };
-    visit('lib/client/browser.ts');
-    assert.deepEqual(outside, []);
-    assert.ok(reached.size > 5);
+    const { files, packages } = reached('lib/client/browser.ts', importsOf);
+    assert.deepEqual([...packages], []);
+    assert.ok(files.size > 5);
   });
 
   it("users' entry loads neither koffi nor lmdb nor libp2p", () => {
-    const reached = new Set<string>();
-    const packages = new Set<string>();
-    const visit = (file: string): void => {
-      if (reached.has(file)) return;
-      reached.add(file);
-      for (const specifier of importsOfFile(file)) {
-        if (specifier.startsWith('.')) visit(target(file, specifier));
-        else packages.add(specifier);
-      }
-    };
-    visit('lib/client/index.ts');
+    const { packages } = reached('lib/client/index.ts', importsOf);
     for (const heavy of packages) assert.ok(!/koffi|lmdb|libp2p/.test(heavy), heavy);
+  });
+
+  it('a shard starts with few packages: none for the configuration, for tokens that nobody asks for, for all of metrics', () => {
+    const { packages } = reached('shards/worker.ts', loadedBy);
+    const fromNpm = [...packages].filter((name) => !name.startsWith('node:')).sort();
+    assert.deepEqual(fromNpm, ['avsc', 'hashring', 'pino', 'prom-client/lib/registry.js', 'ws']);
   });
 });

@@ -75,7 +75,6 @@ describe('credit to publish', () => {
     const port = new HttpPort(
       context,
       {} as TelemetryReader,
-      undefined,
       () => [],
       () => {},
     );
