@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 /** dist/test/unit/project.test.js → the checkout. */
 const text = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8');
@@ -21,6 +25,29 @@ describe('the project', () => {
     };
     const { strict, module, outDir } = compilerOptions;
     assert.deepEqual([strict, module, outDir], [true, 'NodeNext', 'dist']);
+  });
+
+  it('keeps nothing in dist/ whose source is gone', () => {
+    assert.match(manifest.scripts.build, / && node ops\/after-build\.js$/);
+    const dir = mkdtempSync(join(tmpdir(), 'flowbus-build-'));
+    try {
+      for (const folder of ['ops/cli', 'dist/ops/cli']) mkdirSync(join(dir, folder), { recursive: true });
+      for (const file of ['ops/cli/main.ts', 'dist/.tsbuildinfo']) writeFileSync(join(dir, file), '');
+      for (const name of ['main', 'moved'])
+        for (const end of ['js', 'js.map', 'd.ts'])
+          writeFileSync(join(dir, `dist/ops/cli/${name}.${end}`), '');
+      const script = fileURLToPath(new URL('../../../ops/after-build.js', import.meta.url));
+      execFileSync(process.execPath, [script], { cwd: dir });
+      assert.deepEqual(readdirSync(join(dir, 'dist')).sort(), ['.tsbuildinfo', 'ops']);
+      assert.deepEqual(readdirSync(join(dir, 'dist/ops/cli')).sort(), [
+        'main.d.ts',
+        'main.js',
+        'main.js.map',
+      ]);
+      assert.equal(statSync(join(dir, 'dist/ops/cli/main.js')).mode & 0o777, 0o755);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
   });
 
   it('has .ci/run do what README.md tells a new user, and lint, types and build', () => {
