@@ -25,7 +25,7 @@ describe('process gauges', () => {
     }
     assert.ok(counters[C.rss] > 1e6);
     assert.ok(counters[C.heapUsed] > 1e5);
-    assert.ok(counters[C.cpuUser] + counters[C.cpuSystem] > 0.05);
+    assert.ok(counters[C.cpuUser] + counters[C.cpuSystem] > 0);
     assert.ok(Math.abs(counters[C.beatAt] - Date.now() / 1000) < 5);
     assert.ok(counters[C.loopDelayMax] >= 0.04, `${counters[C.loopDelayMax]}`);
     assert.ok(counters[C.loopDelayMean] <= counters[C.loopDelayMax]);
