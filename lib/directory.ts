@@ -27,7 +27,7 @@ export interface PublicAgentRecord {
 export interface AgentRecord extends PublicAgentRecord {
   /** The session it lives in. Whoever knows it may resume it, so it does not leave the bus. */
   readonly session: string;
-  /** Of the session: whoever accepts an agent takes one more than the highest epoch known for it. */
+  /** Of the session: whoever accepts an agent takes a higher one than any that the agent has had on this node, or is known to have had. */
   readonly epoch: number;
   /** The sender number on its node. */
   readonly sender: number;

@@ -21,6 +21,8 @@ import { encodeTalk } from './talk.js';
 export interface SessionSettings {
   node: string;
   slot: number;
+  /** Processes of shards that this node had started when it started this one, this one included. */
+  forks: number;
   heartbeatInterval: number;
   /** How long a session outlives its connection (ms). */
   resumeWindow: number;
@@ -47,6 +49,12 @@ const DROPPED_BY: Readonly<Record<GoawayCode | 'gone', Reason>> = {
   SLOW_READER: Reason.shed,
   gone: Reason.notResumed,
 };
+
+/**
+ * Epochs for each process of the node, those started later above those started before: nobody tells a new process of
+ * agents that are offline, and yet it must give each that comes back a higher epoch than it had. Room for 2^33 processes.
+ */
+const EPOCHS = 2 ** 20;
 
 const NO_PATTERNS: ReadonlySet<string> = new Set();
 
@@ -337,7 +345,7 @@ export class Sessions {
       since: Date.now() * 1000,
       metadata: hello.metadata,
       session,
-      epoch: (this.directory.get(hello.agentId)?.epoch ?? 0) + 1,
+      epoch: Math.max(this.directory.get(hello.agentId)?.epoch ?? 0, this.#settings.forks * EPOCHS) + 1,
       sender: sender.number,
     };
   }

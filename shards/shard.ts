@@ -32,6 +32,8 @@ export interface ShardBoot {
   slot: number;
   workers: number;
   incarnation: number;
+  /** By slot: the incarnation that was last forked there, this one included. */
+  epochs: readonly number[];
   node: string;
   config: BrokerConfig;
 }
@@ -52,7 +54,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
   #synced: () => void;
 
   constructor(boot: ShardBoot, links: Links, block: TelemetryBlock, onUp: (peer: Peer) => void) {
-    const { config, slot, workers, incarnation, node } = boot;
+    const { config, slot, workers, incarnation, epochs, node } = boot;
     this.links = links;
     this.#counters = block.counters;
     this.#waitingFor = new Set();
@@ -76,6 +78,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.sessions = new Sessions(this.exchange, this.interest, {
       node,
       slot,
+      forks: epochs.reduce((sum, epoch) => sum + epoch, 0),
       heartbeatInterval: config.heartbeatInterval,
       resumeWindow: config.resumeWindow,
       maxSubscriptions: config.maxSubscriptions,

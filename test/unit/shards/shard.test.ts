@@ -321,6 +321,29 @@ describe('a shard whose peer begins anew', () => {
     const topic = shards[0].exchange.topic('_agent.found')!;
     assert.deepEqual(shards[0].exchange.routeOf(topic).peers, [shards[0].exchange.peers[1]]);
   });
+
+  for (const slot of [0, 1]) {
+    it(`finds an agent that connects to it, who has come and gone before, often and lastly on shard ${slot}`, async () => {
+      const wires = new Wires();
+      const shards = [makeShard(wires, 0, 1), makeShard(wires, 1, 1)];
+      await Promise.all(shards.map((shard) => shard.start([])));
+      for (const shard of [...shards, ...shards, shards[slot]]) {
+        const { session } = shard.sessions.open({ ...HELLO, agentId: 'found' });
+        wires.run([0, 1]);
+        shard.sessions.end(session, null, '');
+        wires.run([0, 1]);
+      }
+      wires.readers[1] = null;
+      shards[0].peerDown(1, 1);
+      shards[1] = makeShard(wires, 1, 2);
+      await shards[1].start([]);
+      wires.run([0, 1]);
+      shards[1].sessions.open({ ...HELLO, agentId: 'found' });
+      wires.run([0, 1]);
+      assert.equal(shards[0].sessions.directory.get('found')?.state, 'online');
+      assert.equal(shards[0].sessions.locate('found'), shards[0].exchange.peers[1]);
+    });
+  }
 });
 
 describe('a link that is stuck', () => {

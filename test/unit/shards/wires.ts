@@ -127,7 +127,14 @@ export function makeShard(
 ): Shard {
   const config = makeConfig({ shards: 2, ...settings });
   return new Shard(
-    { slot, workers: 2, incarnation, node: 'n', config },
+    {
+      slot,
+      workers: 2,
+      incarnation,
+      epochs: slot === 0 ? [incarnation, 1] : [1, incarnation],
+      node: 'n',
+      config,
+    },
     wires.linksOf(slot),
     block,
     () => {},
