@@ -1,6 +1,6 @@
 /** How a command ends: its exit code, and the one line that says why. */
 import { CommanderError } from 'commander';
-import { ConfigError } from '../../lib/config/index.js';
+import { ConfigError } from '../../lib/config/problems.js';
 import { ERRORS, type ErrorCode, FlowbusError } from '../../lib/errors.js';
 import { escapeControl } from './text.js';
 

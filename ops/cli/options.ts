@@ -1,6 +1,6 @@
 /** Options that several commands share, and how their values are read. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { parseDuration } from '../../lib/config/index.js';
+import { parseDuration } from '../../lib/config/units.js';
 import { FlowbusError } from '../../lib/errors.js';
 import { capabilityProblem } from '../../lib/topics/topic.js';
 import { LANES, type Priority } from '../../lib/wire/frame.js';

@@ -1,6 +1,6 @@
 /** The command line as a whole: which commands there are, and how every one of them ends. */
 import { Command, CommanderError } from 'commander';
-import { nearest } from '../../lib/config/index.js';
+import { nearest } from '../../lib/config/nearest.js';
 import { addAgents } from './agents.js';
 import { addBench } from './bench.js';
 import { EXIT_HELP, Exit, failureLine, failureOf } from './exit.js';
@@ -9,7 +9,6 @@ import type { Output } from './output.js';
 import { addPub } from './pub.js';
 import { addReply } from './reply.js';
 import { addRequest } from './request.js';
-import { addStart } from './start.js';
 import { addSub } from './sub.js';
 import { addToken } from './token.js';
 import { version } from './version.js';
@@ -63,7 +62,12 @@ function forgetEmptyVariables(program: Command): void {
   }
 }
 
-export function createProgram(output: Output, done: (exit: number) => void): Command {
+/** All commands; of `start` only the name and summary when `words`, a command line, name another. */
+export async function createProgram(
+  output: Output,
+  done: (exit: number) => void,
+  words: readonly string[] = [],
+): Promise<Command> {
   const program = new Command('flowbus')
     .description('A real-time message bus for coordinating agents.')
     .version(version(), '-V, --version', 'print the version')
@@ -75,7 +79,7 @@ export function createProgram(output: Output, done: (exit: number) => void): Com
     .exitOverride();
   addClientOptions(program);
   program.hook('preAction', () => forgetEmptyVariables(program));
-  addStart(program, output, done);
+  const start = program.command('start').summary('run a broker');
   addSub(program, output, done);
   addPub(program, output, done);
   addRequest(program, output, done);
@@ -83,6 +87,12 @@ export function createProgram(output: Output, done: (exit: number) => void): Com
   addAgents(program, output, done);
   addToken(program, output, done);
   addBench(program, done);
+  const others = program.commands.filter((command) => command !== start);
+  if (words.includes('start') || !others.some((command) => words.includes(command.name()))) {
+    // Its options are the settings, and to load what reads those takes as long as all else that a command loads.
+    const { describeStart } = await import('./start.js');
+    describeStart(start, output, done);
+  }
   addHelp(program);
   return program.addHelpText('after', EXAMPLES);
 }
@@ -91,9 +101,11 @@ export function createProgram(output: Output, done: (exit: number) => void): Com
 export async function runCli(args: readonly string[], output: Output): Promise<number> {
   let exit: number = Exit.ok;
   try {
-    await createProgram(output, (code) => {
+    const done = (code: number): void => {
       exit = code;
-    }).parseAsync(args, { from: 'user' });
+    };
+    const program = await createProgram(output, done, args);
+    await program.parseAsync(args, { from: 'user' });
   } catch (error) {
     if (error instanceof CommanderError && HELP.has(error.code)) {
       exit = error.exitCode === 0 ? Exit.ok : Exit.usage;

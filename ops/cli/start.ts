@@ -133,10 +133,8 @@ async function start(options: StartOptions, output: Output): Promise<number> {
   return node.closed;
 }
 
-export function addStart(program: Command, output: Output, done: (exit: number) => void): void {
-  const command = program
-    .command('start')
-    .summary('run a broker')
+export function describeStart(command: Command, output: Output, done: (exit: number) => void): void {
+  command
     .description('Run a broker on this machine until SIGTERM or SIGINT.')
     .configureHelp({ showGlobalOptions: false })
     .addOption(new Option('--config <file>', 'YAML file with settings (env: FLOWBUS_CONFIG)'))

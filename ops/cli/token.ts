@@ -1,7 +1,5 @@
 import { type Command, Option } from 'commander';
-import { loadConfig } from '../../lib/config/index.js';
 import { FlowbusError } from '../../lib/errors.js';
-import { issueToken } from '../../lib/security/token.js';
 import { agentIdProblem } from '../../lib/topics/topic.js';
 import { EXIT_HELP, Exit } from './exit.js';
 import { parseLife, refuseClientOptions } from './options.js';
@@ -30,6 +28,11 @@ ${EXIT_HELP}`;
 async function token(agentId: string, options: TokenCommandOptions, output: Output): Promise<Exit> {
   const problem = agentIdProblem(agentId);
   if (problem !== null) throw new FlowbusError('BAD_OPTION', `agent ${JSON.stringify(agentId)}: ${problem}`);
+  // Loaded here, so that no other command pays for them.
+  const [{ loadConfig }, { issueToken }] = await Promise.all([
+    import('../../lib/config/index.js'),
+    import('../../lib/security/token.js'),
+  ]);
   const { authSecret } = loadConfig({
     // Where the broker listens does not matter for making a token.
     flags: { authSecretFile: options.authSecretFile, host: '127.0.0.1' },

@@ -103,4 +103,12 @@ describe('import arrows', () => {
     const fromNpm = [...packages].filter((name) => !name.startsWith('node:')).sort();
     assert.deepEqual(fromNpm, ['avsc', 'hashring', 'pino', 'prom-client/lib/registry.js', 'ws']);
   });
+
+  it('the command line begins with the parser alone: what a command needs is loaded for it', () => {
+    const { packages } = reached('ops/cli/main.ts', loadedBy);
+    assert.deepEqual(
+      [...packages].filter((name) => !name.startsWith('node:')),
+      ['commander'],
+    );
+  });
 });

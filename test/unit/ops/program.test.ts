@@ -141,8 +141,8 @@ describe('cli program', () => {
     ]);
   });
 
-  it('has a flag for each setting, in the help too', () => {
-    const program = createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
+  it('has a flag for each setting, in the help too', async () => {
+    const program = await createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
     const start = program.commands.find((command) => command.name() === 'start');
     const help = start?.helpInformation() ?? '';
     for (const key of CONFIG_KEYS) {
@@ -151,8 +151,8 @@ describe('cli program', () => {
     }
   });
 
-  it('takes the values of flags under the names of the settings', () => {
-    const program = createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
+  it('takes the values of flags under the names of the settings', async () => {
+    const program = await createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
     const start = program.commands.find((command) => command.name() === 'start');
     assert.ok(start);
     start.parseOptions([
@@ -171,8 +171,8 @@ describe('cli program', () => {
     assert.equal(config.shards, 3);
   });
 
-  it('has examples and exit codes in the help of every command', () => {
-    const program = createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
+  it('has examples and exit codes in the help of every command', async () => {
+    const program = await createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
     assert.deepEqual(
       program.commands.map((command) => command.name()),
       COMMANDS,
@@ -186,8 +186,8 @@ describe('cli program', () => {
     }
   });
 
-  it('collects URLs from repeated flags and commas', () => {
-    const program = createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
+  it('collects URLs from repeated flags and commas', async () => {
+    const program = await createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
     program.parseOptions(['--url', 'ws://a, ws://b', '--url', 'ws://c,']);
     assert.deepEqual(program.opts().url, ['ws://a', 'ws://b', 'ws://c']);
   });
@@ -299,7 +299,7 @@ describe('cli program', () => {
   });
 
   it('takes the version from the package', async () => {
-    const program = createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
+    const program = await createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
     assert.match(program.version() ?? '', /^\d+\.\d+\.\d+/);
   });
 });
