@@ -136,14 +136,16 @@ describe('flowbus, the command', function () {
     it('refuses bad configuration with one line, from each source', async () => {
       const file = join(dir, 'bad.yaml');
       writeFileSync(file, 'shards: -1\n');
-      await fails(
-        ['start', '--shards', '0'],
-        2,
-        /--shards "0": must be a whole number from 1 to 60 \(BAD_CONFIG\)/,
-      );
-      await fails(['start'], 2, /FLOWBUS_SHARDS "x": must be/, { FLOWBUS_SHARDS: 'x' });
-      await fails(['start', '--config', file], 2, /bad\.yaml: shards -1: must be/);
-      await fails(['start', '--host', '0.0.0.0'], 2, /\(UNSAFE_LISTEN\)/);
+      await Promise.all([
+        fails(
+          ['start', '--shards', '0'],
+          2,
+          /--shards "0": must be a whole number from 1 to 60 \(BAD_CONFIG\)/,
+        ),
+        fails(['start'], 2, /FLOWBUS_SHARDS "x": must be/, { FLOWBUS_SHARDS: 'x' }),
+        fails(['start', '--config', file], 2, /bad\.yaml: shards -1: must be/),
+        fails(['start', '--host', '0.0.0.0'], 2, /\(UNSAFE_LISTEN\)/),
+      ]);
     });
   });
 
@@ -227,13 +229,15 @@ describe('flowbus, the command', function () {
     });
 
     it('end in good order at SIGINT', async () => {
-      const free = await subscriber('demo.**');
-      const counting = await subscriber('demo.**', '--count', '1');
+      const [free, counting, waiting] = await Promise.all([
+        subscriber('demo.**'),
+        subscriber('demo.**', '--count', '1'),
+        subscriber('nothing', '--count', '1'),
+      ]);
       const reading = flowbus(['pub', 'demo.interrupt']);
       reading.child.stdin?.write('before\n');
       await counting.exit();
       await free.until('message', () => free.out.includes('before'));
-      const waiting = await subscriber('nothing', '--count', '1');
       for (const run of [free, reading, waiting]) run.child.kill('SIGINT');
       assert.equal(await free.exit(), 0);
       assert.equal(await reading.exit(), 130);
@@ -258,26 +262,22 @@ describe('flowbus, the command', function () {
     });
 
     it('end after the time-out', async () => {
-      await fails(
-        ['sub', 'nothing', '--count', '2', '--timeout', '100ms'],
-        4,
-        /0 of 2 messages .*\(TIMEOUT\)/,
-      );
-      const run = await succeeds(['sub', 'nothing', '--timeout', '100ms']);
+      const [run] = await Promise.all([
+        succeeds(['sub', 'nothing', '--timeout', '100ms']),
+        fails(['sub', 'nothing', '--count', '2', '--timeout', '100ms'], 4, /0 of 2 messages .*\(TIMEOUT\)/),
+      ]);
       assert.equal(run.out, '');
     });
 
     it('report what is refused', async () => {
-      await fails(['pub', 'a b', 'x'], 2, /\(BAD_TOPIC\)/);
-      await fails(['sub', 'a.*b'], 2, /\(BAD_PATTERN\)/);
-      await fails(['pub', 'system.agent.x.online', 'x'], 2, /\(FORBIDDEN_TOPIC\)/);
-      await fails(['pub', 'demo.large', 'x'.repeat(65_536)], 1, /\(PAYLOAD_TOO_LARGE\)/);
-      await fails(
-        ['pub', 'demo.json', '{', '--encoding', 'json'],
-        2,
-        /the payload is not JSON \(BAD_OPTION\)/,
-      );
-      await fails(['pub', 'demo.id', 'x', '--agent-id', 'a.b'], 2, /\(BAD_OPTION\)/);
+      await Promise.all([
+        fails(['pub', 'a b', 'x'], 2, /\(BAD_TOPIC\)/),
+        fails(['sub', 'a.*b'], 2, /\(BAD_PATTERN\)/),
+        fails(['pub', 'system.agent.x.online', 'x'], 2, /\(FORBIDDEN_TOPIC\)/),
+        fails(['pub', 'demo.large', 'x'.repeat(65_536)], 1, /\(PAYLOAD_TOO_LARGE\)/),
+        fails(['pub', 'demo.json', '{', '--encoding', 'json'], 2, /the payload is not JSON \(BAD_OPTION\)/),
+        fails(['pub', 'demo.id', 'x', '--agent-id', 'a.b'], 2, /\(BAD_OPTION\)/),
+      ]);
     });
   });
 
@@ -289,15 +289,14 @@ describe('flowbus, the command', function () {
         return { asked: message.text(), by: message.from };
       });
       try {
-        const plain = await succeeds(['request', 'worker-7', 'status', '--agent-id', 'me']);
+        const [plain, piped] = await Promise.all([
+          succeeds(['request', 'worker-7', 'status', '--agent-id', 'me']),
+          succeeds(['request', 'worker-7', '-', '--json', '--agent-id', 'you'], 'from stdin'),
+          fails(['request', 'worker-7', 'silence', '--timeout', '200ms'], 4, /\(TIMEOUT\)/),
+        ]);
         assert.equal(plain.out, '{"asked":"status","by":"me"}\n');
-        const piped = await succeeds(
-          ['request', 'worker-7', '-', '--json', '--agent-id', 'me'],
-          'from stdin',
-        );
-        assert.deepEqual(JSON.parse(piped.out).data, { asked: 'from stdin', by: 'me' });
+        assert.deepEqual(JSON.parse(piped.out).data, { asked: 'from stdin', by: 'you' });
         assert.equal(JSON.parse(piped.out).from, 'worker-7');
-        await fails(['request', 'worker-7', 'silence', '--timeout', '200ms'], 4, /\(TIMEOUT\)/);
       } finally {
         await agent.close();
       }
@@ -316,19 +315,21 @@ describe('flowbus, the command', function () {
         capabilities: ['ocr', 'pdf'],
       });
       try {
-        const table = await succeeds(['agents']);
+        const [table, found, none] = await Promise.all([
+          succeeds(['agents']),
+          succeeds(['agents', '--capability', 'ocr', '--type', 'reader', '--json']),
+          succeeds(['agents', '--capability', 'fly']),
+        ]);
         const [head, ...rows] = table.lines;
         assert.match(head, /^AGENT +TYPE +STATE +NODE +SHARD +SINCE \(UTC\) +CAPABILITIES$/);
         assert.ok(
           rows.some((row) => /^ocr-1 +reader +online +node-a +[01] +\d{4}-.* +ocr,pdf$/.test(row)),
           table.out,
         );
-        const found = await succeeds(['agents', '--capability', 'ocr', '--type', 'reader', '--json']);
         assert.deepEqual(
           found.lines.map((line) => JSON.parse(line).agentId),
           ['ocr-1'],
         );
-        const none = await succeeds(['agents', '--capability', 'fly']);
         assert.equal(none.out, '');
         assert.match(none.err, /no such agents/);
       } finally {
@@ -355,11 +356,14 @@ describe('flowbus, the command', function () {
             async () => (await stayer.agents({ id: 'leaver', online: false })).length === 1,
           );
         }
-        assert.deepEqual(await idsOf(), stay);
-        assert.deepEqual(await idsOf('--offline'), ['leaver']);
-        assert.deepEqual(await idsOf('--all'), ['leaver', ...stay]);
-        assert.deepEqual(await idsOf('--id', 'leaver'), ['leaver']);
         const online = flowbus(['agents', '--id', 'leaver', '--online']);
+        const asked = [[], ['--offline'], ['--all'], ['--id', 'leaver']];
+        assert.deepEqual(await Promise.all(asked.map((args) => idsOf(...args))), [
+          stay,
+          ['leaver'],
+          ['leaver', ...stay],
+          ['leaver'],
+        ]);
         assert.equal(await online.exit(), 1, online.err);
         assert.equal(online.out, '');
       } finally {
@@ -398,9 +402,11 @@ describe('flowbus, the command', function () {
       const env = { FLOWBUS_URL: line.url, FLOWBUS_TOKEN: token };
       const good = flowbus(['agents', '--agent-id', 'me'], env);
       assert.equal(await good.exit(), 0, good.err);
-      await fails(['agents', '--agent-id', 'other'], 3, /another agent.*\(UNAUTHORIZED\)/, env);
-      await fails(['agents', '--agent-id', 'me'], 3, /\(UNAUTHORIZED\)/, { FLOWBUS_URL: line.url });
-      const json = await succeeds(['token', 'me', '--auth-secret-file', secret, '--expires', '1h', '--json']);
+      const [json] = await Promise.all([
+        succeeds(['token', 'me', '--auth-secret-file', secret, '--expires', '1h', '--json']),
+        fails(['agents', '--agent-id', 'other'], 3, /another agent.*\(UNAUTHORIZED\)/, env),
+        fails(['agents', '--agent-id', 'me'], 3, /\(UNAUTHORIZED\)/, { FLOWBUS_URL: line.url }),
+      ]);
       assert.ok(Math.abs(Date.parse(JSON.parse(json.out).expires) - Date.now() - 3_600_000) < 60_000);
       const door = `http://127.0.0.1:${line.port}/v1/subscribe?pattern=a`;
       for (const [shown, status] of [
@@ -422,12 +428,17 @@ describe('flowbus, the command', function () {
   describe('in general', () => {
     it('prints its version and help', async () => {
       const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
-      assert.equal((await succeeds(['--version'])).out, `${version}\n`);
-      for (const command of ['start', 'sub', 'pub', 'request', 'reply', 'agents', 'token', 'bench', 'help']) {
-        const help = await succeeds([command, '--help']);
-        assert.match(help.out, /Examples:/);
-        assert.match(help.out, /Exit codes:/);
+      // That each command has a help is shown without a process for each, in unit/ops/program.test.ts.
+      const [shown, ...helps] = await Promise.all(
+        [['--version'], ['--help'], ['help', 'pub'], ['start', '--help']].map((args) => succeeds(args)),
+      );
+      assert.equal(shown.out, `${version}\n`);
+      for (const { out } of helps) {
+        assert.match(out, /Examples:/);
+        assert.match(out, /Exit codes:/);
       }
+      assert.match(helps[0].out, /^ {2}start \[options\] +run a broker$/m);
+      assert.match(helps[2].out, /--max-payload <size>/);
     });
 
     it('is what npx runs in the checkout', async () => {

@@ -56,28 +56,37 @@ async function start(...options: Parameters<typeof startBroker>): Promise<Runnin
   return node;
 }
 
+async function stop(node: RunningNode): Promise<void> {
+  const leftovers = leftoversOf(node);
+  await node.stop();
+  assertGone(leftovers);
+}
+
 describe('the life of a node', () => {
+  /** With nothing configured, for all tests that want no more. */
+  let usual: RunningNode;
+  before(async () => {
+    usual = await startBroker();
+  });
+  after(() => stop(usual));
   afterEach(async () => {
     await closeSockets();
     await closeAgents();
-    for (const node of nodes.splice(0)) {
-      const leftovers = leftoversOf(node);
-      await node.stop();
-      assertGone(leftovers);
-    }
+    for (const node of nodes.splice(0)) await stop(node);
   });
 
   describe('a connection that breaks', () => {
     let node: RunningNode;
     let proxy: TcpProxy;
     afterEach(() => proxy.close());
-    const prepare = async (config: Parameters<typeof startBroker>[0] = {}) => {
-      node = await start(config);
+    const prepare = async (config?: Parameters<typeof startBroker>[0]) => {
+      node = config === undefined ? usual : await start(config);
       proxy = await TcpProxy.open(node.address.port);
     };
 
     it('is resumed: what was published meanwhile arrives, in order and without a gap', async () => {
       await prepare();
+      const resumes = await metric(node, 'flowbus_resumes_total');
       const publisher = await join(node.url, nameOn(0, 'publisher'));
       const subscriber = await joinNoting(proxy.url, nameOn(1, 'subscriber'), 'resume.*');
       for (let round = 0; round < 3; round++) {
@@ -103,7 +112,7 @@ describe('the life of a node', () => {
       assert.deepEqual(subscriber.numbers, range(0, 3000));
       assert.deepEqual(subscriber.gaps, []);
       assert.equal(subscriber.agent.counts.badFrames, 0);
-      assert.equal(await metric(node, 'flowbus_resumes_total'), 3);
+      assert.equal((await metric(node, 'flowbus_resumes_total')) - resumes, 3);
     });
 
     it('says how many messages went down with it', async () => {
@@ -199,17 +208,16 @@ describe('the life of a node', () => {
 
   describe('several nodes', () => {
     it('are tried in turn at the first connection', async () => {
-      const node = await start();
       const closed = createServer().listen(0, '127.0.0.1');
       await once(closed, 'listening');
       const { port } = closed.address() as { port: number };
       closed.close();
-      const agent = await join([`ws://127.0.0.1:${port}`, node.url], 'seeker');
+      const agent = await join([`ws://127.0.0.1:${port}`, usual.url], 'seeker');
       assert.equal(agent.connected, true);
     });
 
     it('take over the agents of one that shuts down, or is gone without a word', async () => {
-      const [first, second, third] = [await start(), await start(), await start()];
+      const [first, second, third] = [...(await Promise.all([start(), start()])), usual];
       const { agent, reconnects, disconnects, gaps, numbers } = await joinNoting(
         [first.url, second.url, third.url],
         'mover',
@@ -411,22 +419,19 @@ describe('the life of a node', () => {
     const coresOfProcess = (pid: number | 'self') =>
       /^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1];
 
-    async function coresOfShards(pinShards: boolean): Promise<(string | undefined)[]> {
-      const node = await start({ shards: 3, pinShards });
-      return node.processes().map(({ pid }) => coresOfProcess(pid!));
-    }
+    const coresOfShards = (node: RunningNode) => node.processes().map(({ pid }) => coresOfProcess(pid!));
 
     it('keeps each shard on one core, round the cores that the node may use', async function () {
       if (process.platform !== 'linux') this.skip();
-      const cores = await coresOfShards(true);
+      const cores = coresOfShards(await start({ shards: 3, pinShards: true }));
       for (const core of cores) assert.match(core!, /^\d+$/);
       assert.equal(new Set(cores).size, Math.min(3, availableParallelism()));
     });
 
-    it('is off by default', async function () {
+    it('is off by default', function () {
       if (process.platform !== 'linux') this.skip();
       const all = coresOfProcess('self');
-      assert.deepEqual(await coresOfShards(false), [all, all, all]);
+      assert.deepEqual(coresOfShards(usual), [all, all]);
     });
   });
 
@@ -447,24 +452,29 @@ describe('the life of a node', () => {
     }
 
     it('tells that the node lives, is ready, and what it counts', async () => {
-      const node = await start();
-      assert.deepEqual(await fetchPage(node, '/healthz'), { status: 200, body: '{"status":"ok"}\n' });
-      assert.deepEqual(await fetchPage(node, '/readyz'), {
+      const workers = ['worker="0"', 'worker="1"'];
+      const connects = () =>
+        Promise.all(workers.map((worker) => metric(usual, 'flowbus_connects_total', worker)));
+      assert.deepEqual(await fetchPage(usual, '/healthz'), { status: 200, body: '{"status":"ok"}\n' });
+      assert.deepEqual(await fetchPage(usual, '/readyz'), {
         status: 200,
         body: '{"ready":true,"reasons":[]}\n',
       });
-      await Promise.all([0, 1].map((slot) => join(node.url, nameOn(slot, 'counted'))));
-      for (const worker of ['worker="0"', 'worker="1"']) {
-        assert.equal(await metric(node, 'flowbus_connects_total', worker), 1);
-        await until('the gauge', async () => (await metric(node, 'flowbus_agents', worker)) === 1);
-      }
-      const { body } = await fetchPage(node, '/metrics');
+      const before = await connects();
+      await Promise.all([0, 1].map((slot) => join(usual.url, nameOn(slot, 'counted'))));
+      assert.deepEqual(
+        await connects(),
+        before.map((count) => count + 1),
+      );
+      for (const worker of workers)
+        await until('the gauge', async () => (await metric(usual, 'flowbus_agents', worker)) === 1);
+      const { body } = await fetchPage(usual, '/metrics');
       assert.match(body, /^# TYPE flowbus_publishes_total counter$/m);
       assert.match(body, /^# TYPE flowbus_door_to_socket_seconds histogram$/m);
     });
 
     it('publishes by POST and delivers by event stream, to and from both shards', async () => {
-      const node = await start();
+      const node = usual;
       const { host, port } = node.address;
       const got: Message[][] = [[], []];
       for (const slot of [0, 1]) {

@@ -6,7 +6,8 @@ import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 
 export const MAIN = fileURLToPath(new URL('../../../ops/cli/main.js', import.meta.url));
-const DEADLINE = 15_000;
+/** Below the time-outs of the tests, so that a test says what it waited for (ms). */
+const DEADLINE = 25_000;
 
 /** This environment without what would change how the command behaves. */
 function cleanEnv(extra: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
