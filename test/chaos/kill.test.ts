@@ -130,13 +130,10 @@ describe('kill -9 of a shard', () => {
       assert.deepEqual(fromFar, [1, 2]);
       // Its counters have survived.
       assert.ok((await published()) >= 1);
-      // Each went, and came back, once.
+      // Each came back once; and went before that, unless it came to the other shard ahead of the news of its own.
       for (const agent of [far, farSubscriber]) {
         const comings = presence.filter((topic) => topic.includes(`.${agent.agentId}.`));
-        assert.deepEqual(
-          comings.map((topic) => topic.split('.')[3]),
-          ['offline', 'online'],
-        );
+        assert.match(comings.map((topic) => topic.split('.')[3]).join(), /^(offline,)?online$/);
       }
     });
 

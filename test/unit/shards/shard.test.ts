@@ -322,6 +322,51 @@ describe('a shard whose peer begins anew', () => {
     assert.deepEqual(shards[0].exchange.routeOf(topic).peers, [shards[0].exchange.peers[1]]);
   });
 
+  it('says offline of the agents that went down with it, but not of those that have come back already', async () => {
+    const wires = new Wires();
+    const shards = [makeShard(wires, 0, 1), makeShard(wires, 1, 1)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    wires.run([0, 1]);
+    const [early, late] = ['early', 'late'].map((agentId) => {
+      const presence = [`system.agent.${agentId}.online`, `system.agent.${agentId}.offline`];
+      return presence.map((topic) => {
+        const watcher = shards[0].sessions.open({
+          ...HELLO,
+          agentId: topic.replaceAll('.', '-'),
+          subscriptions: [topic],
+        });
+        const sink = new Counter();
+        shards[0].sessions.attach(watcher.session, sink);
+        return sink;
+      });
+    });
+    const counts = (sinks: Counter[]) => {
+      shards[0].exchange.endTurn();
+      return sinks.map(({ frames }) => frames);
+    };
+    wires.run([0, 1]);
+    for (const agentId of ['early', 'late']) shards[1].sessions.open({ ...HELLO, agentId });
+    wires.run([0, 1]);
+    assert.deepEqual(
+      [counts(early), counts(late)],
+      [
+        [1, 0],
+        [1, 0],
+      ],
+    );
+    wires.readers[1] = null;
+    shards[0].sessions.open({ ...HELLO, agentId: 'early' });
+    shards[0].peerDown(1, 1);
+    shards[0].sessions.open({ ...HELLO, agentId: 'late' });
+    assert.deepEqual(
+      [counts(early), counts(late)],
+      [
+        [2, 0],
+        [2, 1],
+      ],
+    );
+  });
+
   for (const slot of [0, 1]) {
     it(`finds an agent that connects to it, who has come and gone before, often and lastly on shard ${slot}`, async () => {
       const wires = new Wires();
