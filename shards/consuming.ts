@@ -1,6 +1,7 @@
 /** Sessions of this shard as consumers of mailboxes, wherever those live: who consumes from what, deliveries, and acks. */
 import { type ErrorCode, FlowbusError, isErrorCode } from '../lib/errors.js';
 import { RecordKind } from '../lib/links.js';
+import type { BreakerChange } from '../lib/wire/control.js';
 import { ACK_SIZE, NACK_HEADER } from '../lib/wire/delivery.js';
 import { FIRST_BULK_LANE, readU32, readU64, writeU32 } from '../lib/wire/frame.js';
 import type { Exchange } from './exchange.js';
@@ -116,6 +117,13 @@ export class Consuming {
       start,
       end,
     );
+  }
+
+  /** Tells a session, wherever it is, of its circuit breaker. */
+  breaker(session: number, change: BreakerChange): void {
+    const worker = workerOfSender(session);
+    if (worker === this.#slot) this.#bearer(session)?.sink?.breaker?.(change);
+    else this.#exchange.peers[worker]?.tell(encodeTalk({ t: 'breaker', session, change }));
   }
 
   /** A worker sends a delivery, acks or a nack, as this class has written it there. */

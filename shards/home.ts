@@ -1,9 +1,11 @@
 /** A mailbox where it lives: its messages, the ids that it has seen, and its consumers by session. */
+import { Breaker } from '../lib/queues/breaker.js';
 import { Consumer } from '../lib/queues/consumer.js';
 import { Mailbox, type MailboxOwner, type MailboxPolicy } from '../lib/queues/mailbox.js';
 import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { RecentIds } from '../lib/queues/recent-ids.js';
 import type { TimingWheel } from '../lib/queues/timing-wheel.js';
+import type { BreakerReason } from '../lib/wire/control.js';
 import type { Journal } from './journal/journal.js';
 import type { MailboxKind, MailboxNotice } from './mailbox-ref.js';
 
@@ -20,6 +22,14 @@ export interface HomeRecord {
   nextOffset: number;
 }
 
+/** Whom a mailbox tells what happens in it. */
+export interface HomeOffice {
+  /** There may be something to hand out at the end of this turn. */
+  touch(home: Home): void;
+  /** The circuit breaker of a consumer has changed. */
+  onBreaker(home: Home, consumer: Consumer, reason: BreakerReason): void;
+}
+
 export class Home implements MailboxOwner {
   readonly number: number;
   readonly notice: MailboxNotice;
@@ -27,6 +37,8 @@ export class Home implements MailboxOwner {
   readonly recent: RecentIds;
   /** By the sender numbers of their sessions. */
   readonly consumers: Map<number, Consumer>;
+  /** Those whose circuit breakers are not closed. */
+  broken: number;
   /** The part of the journal that says what it is. */
   segment: number;
   /** Since when it has had no consumer (ms since the epoch). */
@@ -36,25 +48,25 @@ export class Home implements MailboxOwner {
   /** Messages whose time was over since they were last counted. */
   expired: number;
   readonly #journal: Journal;
-  readonly #touch: (home: Home) => void;
+  readonly #office: HomeOffice;
 
-  /** `touch`: has it fed at the end of this turn. */
   constructor(
     journal: Journal,
     number: number,
     notice: MailboxNotice,
     policy: MailboxPolicy,
     wheel: TimingWheel<MailboxEntry>,
-    touch: (home: Home) => void,
+    office: HomeOffice,
     wall: number,
   ) {
     this.#journal = journal;
-    this.#touch = touch;
+    this.#office = office;
     this.number = number;
     this.notice = notice;
     this.mailbox = new Mailbox(policy, this, wheel);
     this.recent = new RecentIds(KNOWN_IDS);
     this.consumers = new Map();
+    this.broken = 0;
     this.segment = 0;
     this.awaySince = wall;
     this.dirty = false;
@@ -76,13 +88,29 @@ export class Home implements MailboxOwner {
     this.segment = this.#journal.segment;
   }
 
+  /** Changes what it is like. Leases that run stay as they are. */
+  reform(policy: MailboxPolicy): void {
+    this.mailbox.policy = policy;
+    for (const { breaker } of this.consumers.values()) breaker.adopt(policy.breaker);
+    this.record();
+  }
+
+  /** Whether it has consumers, and none of them is to be trusted with a message. */
+  get breakersOpen(): boolean {
+    return this.broken > 0 && this.broken === this.consumers.size;
+  }
+
   attach(session: number, prefetch: number): void {
     const known = this.consumers.get(session);
     if (known !== undefined) {
       known.prefetch = prefetch;
       return;
     }
-    const consumer = new Consumer(session, prefetch);
+    const breaker = new Breaker(this.mailbox.policy.breaker, (reason) => {
+      this.#recount();
+      this.#office.onBreaker(this, consumer, reason);
+    });
+    const consumer = new Consumer(session, prefetch, breaker);
     this.consumers.set(session, consumer);
     this.mailbox.attach(consumer);
   }
@@ -93,6 +121,7 @@ export class Home implements MailboxOwner {
     if (consumer === undefined) return false;
     this.consumers.delete(session);
     this.mailbox.detach(consumer);
+    this.#recount();
     if (this.consumers.size === 0) this.awaySince = wall;
     return true;
   }
@@ -110,7 +139,13 @@ export class Home implements MailboxOwner {
   onFailed(entry: MailboxEntry): void {
     this.#journal.failed(this.number, entry);
   }
+
   onDue(): void {
-    this.#touch(this);
+    this.#office.touch(this);
+  }
+
+  #recount(): void {
+    this.broken = 0;
+    for (const { breaker } of this.consumers.values()) if (breaker.state !== 'closed') this.broken++;
   }
 }

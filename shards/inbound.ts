@@ -225,6 +225,9 @@ export class Inbound implements LinkReader {
       case 'leave':
         this.#office.mailboxes.leave(talk.session, talk.handle & 0xff_ffff);
         break;
+      case 'breaker':
+        this.#office.consuming.breaker(talk.session, talk.change);
+        break;
       case 'synced':
         this.#office.table.renewed(peer.slot);
         this.#office.consuming.peerUp(peer, this.#sessions.all());

@@ -1,7 +1,7 @@
 /** What mailboxes are asked, and what they tell: a message that has come, somebody who wants to consume, and whom that concerns. */
 import type { ErrorCode } from '../lib/errors.js';
 import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
-import type { Balance } from '../lib/wire/control.js';
+import type { Balance, BreakerChange, BreakerWish } from '../lib/wire/control.js';
 import type { Home } from './home.js';
 import type { MailboxKind, MailboxNotice } from './mailbox-ref.js';
 
@@ -18,6 +18,7 @@ export interface ConsumeSpec {
   maxMessages: number;
   /** Null: as the mailbox has it. */
   balance: Balance | null;
+  breaker: BreakerWish | null;
 }
 
 export interface MailboxPort {
@@ -25,6 +26,8 @@ export interface MailboxPort {
   deliver(session: number, lane: number, src: Uint8Array, start: number, end: number): void;
   /** Tells the worker that a message came from what has become of it. */
   stored(slot: number, token: number, stored: number, code: ErrorCode | null): void;
+  /** Tells a session, wherever it is, of a change of its circuit breaker. */
+  onBreaker(session: number, change: BreakerChange): void;
   /** Tells the other workers. */
   announce(add: MailboxNotice[], remove: number[]): void;
 }

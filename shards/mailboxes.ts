@@ -3,11 +3,14 @@
  * is the promise: nobody hears of a message that a crash could take back.
  */
 import { FlowbusError } from '../lib/errors.js';
+import type { BreakerPolicy } from '../lib/queues/breaker.js';
+import type { Consumer } from '../lib/queues/consumer.js';
 import type { MailboxPolicy } from '../lib/queues/mailbox.js';
 import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { TimingWheel } from '../lib/queues/timing-wheel.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
+import type { BreakerReason, BreakerWish } from '../lib/wire/control.js';
 import { keyOfFrame, writeDelivery } from '../lib/wire/delivery.js';
 import {
   Flag,
@@ -21,7 +24,7 @@ import {
 import { readTimeToLive } from '../lib/wire/ttl.js';
 import { Alarm } from './alarm.js';
 import type { Exchange } from './exchange.js';
-import { Home } from './home.js';
+import { Home, type HomeOffice } from './home.js';
 import { type ConsumeSpec, Intake, type MailboxPort, NOBODY } from './intake.js';
 import { Journal, type JournalSettings } from './journal/journal.js';
 import { Recovery } from './journal/recovery.js';
@@ -41,7 +44,13 @@ const FRAME_ROOM = 256 * 1024;
 /** Leases, delays and waits that may end in one turn; what is left ends in the next. */
 const DUE_PER_TURN = 10_000;
 
-export class Mailboxes {
+const BREAKER_COUNTERS = {
+  closed: C.breakersClosed,
+  open: C.breakersOpened,
+  'half-open': C.breakersHalfOpened,
+} as const;
+
+export class Mailboxes implements HomeOffice {
   readonly #exchange: Exchange;
   readonly #table: MailboxTable;
   readonly #port: MailboxPort;
@@ -134,18 +143,17 @@ export class Mailboxes {
       }
       this.#port.announce([home.notice], []);
     } else if (JSON.stringify(policy) !== JSON.stringify(home.mailbox.policy)) {
-      home.mailbox.policy = policy;
-      home.record();
+      home.reform(policy);
     }
     home.attach(session, spec.prefetch);
-    this.#touch(home);
+    this.touch(home);
     return home.notice.handle;
   }
 
   /** The session consumes from the mailbox `number` no more. */
   leave(session: number, number: number): void {
     const home = this.#homes.get(number);
-    if (home?.detach(session, Date.now())) this.#touch(home);
+    if (home?.detach(session, Date.now())) this.touch(home);
   }
 
   /** All sessions for which `isGone` holds consume no more. */
@@ -217,7 +225,7 @@ export class Mailboxes {
     mailbox.put(entry);
     if (intake.id !== '') recent.add(from, intake.id);
     intake.took(home, entry);
-    this.#touch(home);
+    this.touch(home);
   }
 
   /** Whoever waits for the intake hears of it when the turn ends. */
@@ -250,20 +258,21 @@ export class Mailboxes {
     const consumer = home?.consumers.get(session);
     if (home === undefined || consumer === undefined) return;
     const most = Math.min(count, consumer.prefetch);
+    const now = performance.now();
     for (let i = 0; i < most; i++) {
-      const entry = home.mailbox.ack(consumer, offset + i);
+      const entry = home.mailbox.ack(consumer, offset + i, now);
       if (entry === null) continue;
       this.#exchange.counters[C.mailboxAcks]++;
       home.left(entry);
     }
-    this.#touch(home);
+    this.touch(home);
   }
 
   nack(session: number, number: number, offset: number): void {
     const home = this.#homes.get(number);
     const consumer = home?.consumers.get(session);
     if (home === undefined || consumer === undefined) return;
-    if (home.mailbox.nack(consumer, offset, performance.now()) !== null) this.#touch(home);
+    if (home.mailbox.nack(consumer, offset, performance.now()) !== null) this.touch(home);
   }
 
   /** The end of a turn: what came is written, who waits is told, who consumes is fed. */
@@ -296,6 +305,7 @@ export class Mailboxes {
     let messages = 0;
     let bytes = 0;
     let inFlight = 0;
+    let broken = 0;
     for (const home of this.#homes.values()) {
       const { mailbox } = home;
       mailbox.check(wall);
@@ -304,7 +314,8 @@ export class Mailboxes {
       messages += mailbox.messages;
       bytes += mailbox.bytes;
       inFlight += mailbox.inFlight;
-      if (mailbox.waiting > 0) this.#touch(home);
+      broken += home.broken;
+      if (mailbox.waiting > 0) this.touch(home);
       else if (
         mailbox.messages === 0 &&
         home.consumers.size === 0 &&
@@ -316,6 +327,7 @@ export class Mailboxes {
     counters[C.mailboxMessages] = messages;
     counters[C.mailboxBytes] = bytes;
     counters[C.mailboxInFlight] = inFlight;
+    counters[C.breakersOpen] = broken;
     counters[C.journalBytes] = this.#journal.fileBytes;
     this.#exchange.unsettle();
   }
@@ -339,6 +351,7 @@ export class Mailboxes {
       maxAge: spec.maxAge || base.maxAge,
       maxMessages: spec.maxMessages || base.maxMessages,
       balance: spec.balance ?? base.balance,
+      breaker: spec.breaker === null ? base.breaker : breakerOf(spec.breaker, base.breaker),
     };
   }
 
@@ -351,15 +364,7 @@ export class Mailboxes {
     // A journal that an older version wrote says less.
     const policy = { ...this.#policy, ...record.policy };
     const notice: MailboxNotice = { handle: handleOf(this.#slot, number), name, kind, pattern, epoch };
-    const home = new Home(
-      this.#journal!,
-      number,
-      notice,
-      policy,
-      this.#wheel,
-      (home) => this.#touch(home),
-      Date.now(),
-    );
+    const home = new Home(this.#journal!, number, notice, policy, this.#wheel, this, Date.now());
     home.mailbox.nextOffset = nextOffset;
     this.#homes.set(number, home);
     if (number >= this.#nextNumber) this.#nextNumber = number + 1;
@@ -403,6 +408,14 @@ export class Mailboxes {
     }
   }
 
+  onBreaker(home: Home, { id, breaker }: Consumer, reason: BreakerReason): void {
+    const { handle, name } = home.notice;
+    const { state, coolDown } = breaker;
+    this.#exchange.counters[BREAKER_COUNTERS[state]]++;
+    const change = { mailbox: handle, name, state, reason, coolDown: state === 'open' ? coolDown : 0 };
+    this.#port.onBreaker(id, change);
+  }
+
   /** What was due is handed out, or tried again, at the end of this turn. */
   #due(): void {
     if (this.#journal === null) return;
@@ -411,7 +424,7 @@ export class Mailboxes {
     this.#exchange.unsettle();
   }
 
-  #touch(home: Home): void {
+  touch(home: Home): void {
     if (home.dirty) return;
     home.dirty = true;
     this.#dirty.push(home);
@@ -434,7 +447,7 @@ export class Mailboxes {
     const { mailbox } = home;
     const counters = this.#exchange.counters;
     while (mailbox.waiting > 0) {
-      const consumer = mailbox.nextConsumer();
+      const consumer = mailbox.nextConsumer(now);
       if (consumer === null) return;
       const entry = mailbox.take(consumer, now, wall);
       if (entry === null) return;
@@ -472,4 +485,13 @@ export class Mailboxes {
     for (const { mailbox } of this.#homes.values()) messages += mailbox.messages;
     return messages;
   }
+}
+
+function breakerOf({ failures, window, coolDown, slowAck }: BreakerWish, base: BreakerPolicy): BreakerPolicy {
+  return {
+    failures: failures === 0 ? base.failures : Math.max(0, failures),
+    window: window || base.window,
+    coolDown: coolDown || base.coolDown,
+    slowAck: slowAck || base.slowAck,
+  };
 }

@@ -9,6 +9,7 @@ import type { Chunk } from '../lib/queues/chunks.js';
 import { Lanes, type LanesOwner } from '../lib/queues/lanes.js';
 import { Pressure, PressureState } from '../lib/queues/pressure.js';
 import { Reason } from '../lib/telemetry/ledger.js';
+import type { BreakerChange } from '../lib/wire/control.js';
 import { OFFSET_SENDER, OFFSET_TOPIC_ID, OFFSET_TOTAL, readU24, readU32 } from '../lib/wire/frame.js';
 import type { ExchangeView } from './exchange-view.js';
 import type { ConsumeSpec } from './intake.js';
@@ -28,6 +29,8 @@ export interface Sink {
   gap(missed: number, reason: string): void;
   /** Says that an assured publish was refused; doors that take none have no such method. */
   refuse?(refusal: Refusal): void;
+  /** Tells of a circuit breaker; doors by which nobody consumes have no such method. */
+  breaker?(change: BreakerChange): void;
   pause(): void;
   resume(): void;
   /** Asks the other side for a sign of life. */

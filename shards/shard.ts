@@ -4,6 +4,7 @@ import type { ErrorCode } from '../lib/errors.js';
 import type { Links } from '../lib/links.js';
 import type { TelemetryBlock } from '../lib/telemetry/block.js';
 import { C } from '../lib/telemetry/counters.js';
+import type { BreakerChange } from '../lib/wire/control.js';
 import { Flag, OFFSET_FLAGS } from '../lib/wire/frame.js';
 import { Assured } from './assured.js';
 import { Consuming } from './consuming.js';
@@ -50,13 +51,21 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
   readonly links: Links;
   readonly #inbound: Inbound;
   readonly #counters: Float64Array;
+  readonly #onBreaker: (agentId: string, change: BreakerChange) => void;
   #waitingFor: Set<number>;
   #synced: () => void;
 
-  constructor(boot: ShardBoot, links: Links, block: TelemetryBlock, onUp: (peer: Peer) => void) {
+  constructor(
+    boot: ShardBoot,
+    links: Links,
+    block: TelemetryBlock,
+    onUp: (peer: Peer) => void,
+    onBreaker: (agentId: string, change: BreakerChange) => void = () => {},
+  ) {
     const { config, slot, workers, incarnation, epochs, node } = boot;
     this.links = links;
     this.#counters = block.counters;
+    this.#onBreaker = onBreaker;
     this.#waitingFor = new Set();
     this.#synced = () => {};
     this.exchange = new Exchange(
@@ -92,6 +101,12 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
       retryBase: config.retryBase,
       retryCap: config.retryCap,
       balance: 'least-in-flight',
+      breaker: {
+        failures: config.breakerFailures,
+        window: config.breakerWindow,
+        coolDown: config.breakerCoolDown,
+        slowAck: 0,
+      },
     });
     this.assured = new Assured(this.exchange, this.mailboxes);
     this.consuming = new Consuming(this.exchange, this.interest, this.table, this.mailboxes, (number) =>
@@ -214,6 +229,11 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
 
   stored(slot: number, token: number, stored: number, code: ErrorCode | null): void {
     this.assured.stored(slot, token, stored, code);
+  }
+
+  onBreaker(session: number, change: BreakerChange): void {
+    this.#onBreaker(this.exchange.senders.find(session)?.text ?? '', change);
+    this.consuming.breaker(session, change);
   }
 
   announce(add: MailboxNotice[], remove: number[]): void {

@@ -3,6 +3,7 @@
  * it is per message. Everything is told in order on the urgent path; a worker knows no more of a peer than that.
  */
 import type { AgentRecord } from '../lib/directory.js';
+import type { BreakerChange } from '../lib/wire/control.js';
 import type { ConsumeSpec } from './intake.js';
 import type { MailboxNotice } from './mailbox-ref.js';
 
@@ -17,6 +18,8 @@ export type Talk =
   | { t: 'consume'; ref: number; session: number; spec: ConsumeSpec }
   | { t: 'consuming'; ref: number; handle: number; code: string | null; message: string }
   | { t: 'leave'; session: number; handle: number }
+  /** The circuit breaker between a mailbox here and a session there has changed. */
+  | { t: 'breaker'; session: number; change: BreakerChange }
   /** The answer to a reset begins with all interest, mailboxes and agents; this ends it. */
   | { t: 'synced' }
   /** Please answer when everything before this is applied. */

@@ -44,8 +44,16 @@ class Worker {
     this.#ground = ground;
     this.#connections = 0;
     this.#draining = false;
-    this.#shard = new Shard(boot, ground.links, ground.block, (peer) =>
-      log.debug({ peer: peer.slot }, `worker ${peer.slot} is up`),
+    this.#shard = new Shard(
+      boot,
+      ground.links,
+      ground.block,
+      (peer) => log.debug({ peer: peer.slot }, `worker ${peer.slot} is up`),
+      (agentId, { name: mailbox, state, reason, coolDown }) =>
+        log[state === 'open' ? 'warn' : 'info'](
+          { agentId, mailbox, reason, ...(state === 'open' && { coolDown }) },
+          `the circuit breaker of a consumer is ${state}`,
+        ),
     );
     const context: DoorContext = {
       node: boot.node,

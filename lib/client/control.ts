@@ -65,6 +65,11 @@ export function readControl(
     case FrameType.consuming:
       office.calls.settle(frame.sequence, codec.decode('consuming', bytes, payloadStart, end));
       return;
+    case FrameType.breaker: {
+      const { name, state, reason, coolDown } = codec.decode('breaker', bytes, payloadStart, end);
+      office.events.breaker({ mailbox: name, state, reason, coolDown });
+      return;
+    }
     case FrameType.gap: {
       const { missed, reason } = codec.decode('gap', bytes, payloadStart, end);
       office.events.gap({ missed: missed < 0 ? undefined : missed, reason });

@@ -38,6 +38,24 @@ export interface Pressure {
   active: boolean;
 }
 
+/** The circuit breaker between a mailbox and this agent has changed. */
+export interface BreakerEvent {
+  /** `agent:<agentId>`, `group:<group>:<pattern>` or `capability:<capability>`. */
+  mailbox: string;
+  /**
+   * `open`: the agent has failed at too many messages, and gets none for `coolDown` milliseconds; others get its share. `half-open`:
+   * it gets one, to see whether it works again. `closed`: it does.
+   */
+  state: 'closed' | 'open' | 'half-open';
+  /**
+   * What it failed by last: `nack`, `slow-ack`, `timeout`; `cool-down`: the time to wait is over; `recovered`. Newer brokers may
+   * know more reasons.
+   */
+  reason: string;
+  /** 0 unless it is open. */
+  coolDown: number;
+}
+
 export interface AgentEvents {
   /**
    * A message to this agent's own address, by `send`, `sendTo` or `request`. What a listener returns (or its
@@ -49,6 +67,7 @@ export interface AgentEvents {
   disconnect: (disconnect: Disconnect) => void;
   reconnect: (reconnect: Reconnect) => void;
   pressure: (pressure: Pressure) => void;
+  breaker: (change: BreakerEvent) => void;
   /**
    * What went wrong without anyone awaiting it: a handler threw, a frame was damaged, the broker refused a
    * publish. Without a listener the first error of each code goes to `console.warn`.
@@ -70,7 +89,15 @@ export class Emitter {
   private readonly warned: Set<ErrorCode>;
 
   constructor() {
-    this.registrations = { message: [], gap: [], disconnect: [], reconnect: [], pressure: [], error: [] };
+    this.registrations = {
+      message: [],
+      gap: [],
+      disconnect: [],
+      reconnect: [],
+      pressure: [],
+      breaker: [],
+      error: [],
+    };
     this.warned = new Set();
   }
 
@@ -123,6 +150,10 @@ export class Emitter {
 
   pressure(active: boolean): void {
     for (const { listener } of this.take('pressure')) this.guard('pressure', listener, { active });
+  }
+
+  breaker(change: BreakerEvent): void {
+    for (const { listener } of this.take('breaker')) this.guard('breaker', listener, change);
   }
 
   error(error: FlowbusError): void {

@@ -4,9 +4,13 @@ import { agentIdProblem, capabilityProblem } from '../topics/topic.js';
 import {
   BALANCES,
   type Balance,
+  type BreakerWish,
   type Consume,
+  MAX_BREAKER_FAILURES,
+  MAX_BREAKER_WINDOW,
   MAX_CAPABILITIES,
   MAX_CAPABILITY,
+  MAX_COOL_DOWN,
   MAX_HEARTBEAT_INTERVAL,
   MAX_LEASE,
   MAX_MAILBOX_AGE,
@@ -26,6 +30,17 @@ export interface ReconnectOptions {
   attempts?: number | undefined;
 }
 
+export interface BreakerOptions {
+  /** Failures among twice as many outcomes that open it, 1 to 1000. Default: as the broker has it. */
+  failures?: number | undefined;
+  /** Milliseconds that a failure counts, 1000 to 86,400,000. Default: as the broker has it. */
+  window?: number | undefined;
+  /** Milliseconds that it is open for, 100 to 3,600,000, up to 32 times as long while its consumer fails. Default: as the broker has it. */
+  coolDown?: number | undefined;
+  /** Milliseconds for one message beyond which an ack counts as a failure, up to 3,600,000. Default: 80 % of the lease. */
+  slowAck?: number | undefined;
+}
+
 export interface MailboxOptions {
   /** Messages that may be unacked here at a time, 1 to 10,000. Default 256. */
   prefetch?: number | undefined;
@@ -41,6 +56,11 @@ export interface MailboxOptions {
    * at first `least-in-flight`.
    */
   balance?: Balance | undefined;
+  /**
+   * When a consumer that fails gets no more messages for a while, see the event `breaker`; false: never. It is the mailbox's,
+   * like `balance`. Default: as the mailbox has it, at first as the broker has it.
+   */
+  breaker?: BreakerOptions | false | undefined;
 }
 
 export interface ConnectOptions {
@@ -324,15 +344,17 @@ export const MAILBOX_NAMES: readonly (keyof MailboxOptions)[] = [
   'maxAge',
   'maxMessages',
   'balance',
+  'breaker',
 ];
+const BREAKER_NAMES: readonly (keyof BreakerOptions)[] = ['failures', 'window', 'coolDown', 'slowAck'];
 const DEFAULT_PREFETCH = 256;
 
 /** The limits in a wish to consume. Throws BAD_OPTION. */
 export function checkLimits(
   prefix: string,
   options: MailboxOptions,
-): Pick<Consume, 'prefetch' | 'lease' | 'maxAge' | 'maxMessages' | 'balance'> {
-  const { prefetch, lease, maxAge, maxMessages, balance } = options;
+): Pick<Consume, 'prefetch' | 'lease' | 'maxAge' | 'maxMessages' | 'balance' | 'breaker'> {
+  const { prefetch, lease, maxAge, maxMessages, balance, breaker } = options;
   return {
     prefetch: checkInteger(`${prefix}prefetch`, prefetch ?? DEFAULT_PREFETCH, 1, MAX_PREFETCH),
     lease: lease === undefined ? 0 : checkInteger(`${prefix}lease`, lease, 100, MAX_LEASE),
@@ -340,6 +362,7 @@ export function checkLimits(
     maxMessages:
       maxMessages === undefined ? 0 : checkInteger(`${prefix}maxMessages`, maxMessages, 1, 100_000_000),
     balance: balance === undefined ? null : checkBalance(`${prefix}balance`, balance),
+    breaker: breaker === undefined ? null : checkBreaker(`${prefix}breaker`, breaker),
   };
 }
 
@@ -347,6 +370,22 @@ function checkBalance(name: string, value: unknown): Balance {
   const balance = BALANCES.find((known) => known === value);
   if (balance === undefined) throw badOption(name, value, `one of ${BALANCES.join(', ')}`);
   return balance;
+}
+
+function checkBreaker(name: string, value: unknown): BreakerWish {
+  if (value === false) return { failures: -1, window: 0, coolDown: 0, slowAck: 0 };
+  if (typeof value !== 'object' || value === null)
+    throw badOption(name, value, `false or { ${BREAKER_NAMES.join(', ')} }`);
+  checkNames(`${name}.`, value, BREAKER_NAMES);
+  const options = value as BreakerOptions;
+  const read = (field: keyof BreakerOptions, least: number, greatest: number): number =>
+    options[field] === undefined ? 0 : checkInteger(`${name}.${field}`, options[field], least, greatest);
+  return {
+    failures: read('failures', 1, MAX_BREAKER_FAILURES),
+    window: read('window', 1000, MAX_BREAKER_WINDOW),
+    coolDown: read('coolDown', 100, MAX_COOL_DOWN),
+    slowAck: read('slowAck', 1, MAX_LEASE),
+  };
 }
 
 function checkMailbox(value: unknown, agentId: string | undefined): Consume | null {

@@ -11,9 +11,9 @@ export {
   type SendOptions,
 } from './agent.js';
 export type { AgentFilter, AgentRecord, CapabilityTarget } from './directory.js';
-export type { AgentEvents, Disconnect, Gap, Pressure, Reconnect } from './events.js';
+export type { AgentEvents, BreakerEvent, Disconnect, Gap, Pressure, Reconnect } from './events.js';
 export { Message, type ReplyOptions } from './message.js';
-export type { ConnectOptions, MailboxOptions, ReconnectOptions } from './options.js';
+export type { BreakerOptions, ConnectOptions, MailboxOptions, ReconnectOptions } from './options.js';
 export type { Payload } from './payload.js';
 export type { Stored } from './requests.js';
 export type { Handler, SubscribeOptions, Subscription } from './subscriptions.js';

@@ -106,6 +106,21 @@ const SETTINGS = {
     'wait before a message that failed is tried again; doubled with each failure',
   ),
   retryCap: setting(kind.duration(1, 24 * 60 * MINUTE), 30 * SECOND, 'the longest such wait'),
+  breakerFailures: setting(
+    kind.integer(0, 1000),
+    5,
+    'failures among twice as many outcomes that open the circuit breaker of a consumer; 0 for no breakers',
+  ),
+  breakerWindow: setting(
+    kind.duration(SECOND, DAY),
+    5 * MINUTE,
+    'how long ago a failure may be to count for that',
+  ),
+  breakerCoolDown: setting(
+    kind.duration(100, 60 * MINUTE),
+    5 * SECOND,
+    'how long an open breaker keeps messages from its consumer before it tries it with one; doubled up to 32 times as long while that fails',
+  ),
   links: setting(
     kind.choice(['auto', 'shared-memory', 'unix-socket']),
     'auto',

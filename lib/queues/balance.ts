@@ -37,7 +37,7 @@ export class Balancer {
   }
 
   /** Who is to get the next message; null when none of them may get one now. */
-  pick(balance: Balance): Consumer | null {
+  pick(balance: Balance, now: number): Consumer | null {
     const { consumers } = this;
     const count = consumers.length;
     const compared = balance === 'round-robin' ? 1 : COMPARED;
@@ -45,7 +45,7 @@ export class Balancer {
     let seen = 0;
     for (let i = 0; i < count && seen < compared; i++) {
       const at = (this.#turn + i) % count;
-      if (!consumers[at].isFree) continue;
+      if (!consumers[at].mayTake(now)) continue;
       seen++;
       if (best < 0 || consumers[at].inFlight < consumers[best].inFlight) best = at;
     }

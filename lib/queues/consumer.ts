@@ -1,4 +1,5 @@
-/** Whoever takes messages out of a mailbox, up to `prefetch` unacked ones. */
+/** Whoever takes messages out of a mailbox, up to `prefetch` unacked ones, as long as its circuit breaker is closed. */
+import { Breaker } from './breaker.js';
 
 /** Bytes of unacked messages with one consumer: what waits for its socket stays bounded whatever `prefetch` says. */
 export const MAX_IN_FLIGHT_BYTES = 1024 * 1024;
@@ -10,17 +11,25 @@ export class Consumer {
   inFlightBytes: number;
   /** It consumes from the mailbox no more. */
   left: boolean;
+  readonly breaker: Breaker;
 
-  constructor(id: number, prefetch: number) {
+  /** Unless `breaker` is given, it stays closed. */
+  constructor(id: number, prefetch: number, breaker = new Breaker()) {
     this.id = id;
     this.prefetch = prefetch;
     this.inFlight = 0;
     this.inFlightBytes = 0;
     this.left = false;
+    this.breaker = breaker;
   }
 
   /** Whether it may get a message now. One always fits, however large. */
-  get isFree(): boolean {
-    return !this.left && this.inFlight < this.prefetch && this.inFlightBytes < MAX_IN_FLIGHT_BYTES;
+  mayTake(now: number): boolean {
+    return (
+      !this.left &&
+      this.inFlight < this.prefetch &&
+      this.inFlightBytes < MAX_IN_FLIGHT_BYTES &&
+      this.breaker.admits(now)
+    );
   }
 }

@@ -38,6 +38,8 @@ export class MailboxEntry implements Timer<MailboxEntry> {
   stored: number;
   /** Attempts that failed: nacked, or not acked in time. */
   failures: number;
+  /** The consumer that failed at it last; -1: none yet. */
+  failedAt: number;
   /** Somebody may have got it already. */
   repeated: boolean;
   /** Others with its key wait for it. */
@@ -83,6 +85,7 @@ export class MailboxEntry implements Timer<MailboxEntry> {
     this.segment = segment;
     this.stored = 0;
     this.failures = 0;
+    this.failedAt = -1;
     this.repeated = false;
     this.holdsKey = false;
     this.heir = null;

@@ -13,9 +13,10 @@
  * Of the messages with one ordering key, one at a time is leased or waits to be tried again; the others are parked behind it. As
  * long as some are, a consumer that has acked one gets the next, so that what it knows of the key serves it again.
  */
-import type { Balance } from '../wire/control.js';
+import type { Balance, BreakerReason } from '../wire/control.js';
 import { LANE_COUNT } from '../wire/frame.js';
 import { Balancer } from './balance.js';
+import { type BreakerPolicy, SLOW_SHARE } from './breaker.js';
 import type { Consumer } from './consumer.js';
 import { DeadlineHeap } from './deadline-heap.js';
 import { EntryLanes } from './entry-lanes.js';
@@ -37,6 +38,8 @@ export interface MailboxPolicy {
   retryCap: number;
   /** How its messages are shared out. */
   balance: Balance;
+  /** What keeps them from consumers that fail at them. */
+  breaker: BreakerPolicy;
 }
 
 const EXPIRED_PER_CHECK = 10_000;
@@ -149,8 +152,8 @@ export class Mailbox {
   }
 
   /** Who is to get the next message, as the policy balances them; null when none of them may get one now. */
-  nextConsumer(): Consumer | null {
-    return this.#balancer.pick(this.policy.balance);
+  nextConsumer(now: number): Consumer | null {
+    return this.#balancer.pick(this.policy.balance, now);
   }
 
   /**
@@ -172,11 +175,12 @@ export class Mailbox {
         continue;
       }
       const { heir } = entry;
-      const consumer = heir?.isFree ? heir : next;
+      const consumer = heir?.mayTake(now) ? heir : next;
       entry.heir = null;
       entry.state = EntryState.leased;
       entry.consumer = consumer;
       this.#balancer.gave(consumer);
+      consumer.breaker.gave(entry.offset);
       consumer.inFlight++;
       consumer.inFlightBytes += entry.size;
       this.#leased.set(entry.offset, entry);
@@ -187,9 +191,11 @@ export class Mailbox {
   }
 
   /** The message is done. Null when this consumer does not hold it (any more): then nothing changes. */
-  ack(consumer: Consumer, offset: number): MailboxEntry | null {
+  ack(consumer: Consumer, offset: number, now: number): MailboxEntry | null {
     const entry = this.#leased.get(offset);
     if (entry === undefined || entry.consumer !== consumer) return null;
+    if (this.#isSlow(entry, now)) consumer.breaker.failed(offset, 'slow-ack', false, now);
+    else consumer.breaker.succeeded(offset);
     this.#remove(entry, consumer);
     return entry;
   }
@@ -198,13 +204,13 @@ export class Mailbox {
   nack(consumer: Consumer, offset: number, now: number): MailboxEntry | null {
     const entry = this.#leased.get(offset);
     if (entry === undefined || entry.consumer !== consumer) return null;
-    this.#fail(entry, now);
+    this.#fail(entry, 'nack', now);
     return entry;
   }
 
   /** The time of `entry` is up, which is of this mailbox: its lease ends, its delay is over, or it is tried again. */
   due(entry: MailboxEntry, now: number): void {
-    if (entry.state === EntryState.leased) this.#fail(entry, now);
+    if (entry.state === EntryState.leased) this.#fail(entry, 'timeout', now);
     else {
       this.#away.remove(entry);
       const { state } = entry;
@@ -265,7 +271,16 @@ export class Mailbox {
     return entry.deadline <= wall || entry.storedAt + this.policy.maxAge <= wall;
   }
 
-  #fail(entry: MailboxEntry, now: number): void {
+  /** Whether an ack of it is so late that it counts against its consumer. */
+  #isSlow(entry: MailboxEntry, now: number): boolean {
+    const { lease, breaker } = this.policy;
+    return now > entry.due - lease + (breaker.slowAck || lease * SLOW_SHARE);
+  }
+
+  #fail(entry: MailboxEntry, reason: BreakerReason, now: number): void {
+    const { id, breaker } = entry.consumer!;
+    breaker.failed(entry.offset, reason, reason === 'nack' && entry.failedAt === id, now);
+    entry.failedAt = id;
     this.#unlease(entry);
     entry.failures++;
     const { retryBase, retryCap } = this.policy;
@@ -279,6 +294,7 @@ export class Mailbox {
     const consumer = entry.consumer!;
     consumer.inFlight--;
     consumer.inFlightBytes -= entry.size;
+    consumer.breaker.released(entry.offset);
     entry.consumer = null;
     entry.repeated = true;
     entry.state = EntryState.ready;

@@ -72,6 +72,10 @@ export const C = {
   mailboxRedeliveries: 54,
   mailboxAcks: 55,
   mailboxExpired: 56,
+  breakersOpen: 57,
+  breakersOpened: 58,
+  breakersHalfOpened: 59,
+  breakersClosed: 60,
 } as const;
 export type CounterName = keyof typeof C;
 
@@ -109,6 +113,7 @@ const ROUTES = 'Look-ups in the route cache.';
 const LINK_FRAMES = 'Frames over the links to the other workers.';
 const LINK_BYTES = 'Bytes over the links to the other workers.';
 const HTTP = 'HTTP requests answered, by class of status.';
+const BREAKERS = 'Times a circuit breaker of a consumer changed, by what it changed to.';
 const CPU = 'Processor time.';
 
 /** What each cell means. */
@@ -173,6 +178,10 @@ export const METRICS: Readonly<Record<CounterName, MetricEntry>> = {
   mailboxDeliveries: counter('mailbox_deliveries', 'Messages handed from mailboxes to consumers.'),
   mailboxRedeliveries: counter('mailbox_redeliveries', 'Those of them that somebody may have got before.'),
   mailboxAcks: counter('mailbox_acks', 'Messages acked by consumers.'),
+  breakersOpen: gauge('breakers_open', 'Circuit breakers of consumers that are open or half-open.'),
+  breakersOpened: counter('breaker_changes', BREAKERS, { state: 'open' }),
+  breakersHalfOpened: counter('breaker_changes', BREAKERS, { state: 'half-open' }),
+  breakersClosed: counter('breaker_changes', BREAKERS, { state: 'closed' }),
   mailboxExpired: counter('mailbox_expired', 'Messages dropped from mailboxes because their time was over.'),
 };
 

@@ -90,6 +90,7 @@ const PAYLOADS: Readonly<Record<ControlKind, AvroPayload>> = {
   gap: load('gap'),
   consume: load('consume'),
   consuming: load('consuming'),
+  breaker: load('breaker'),
 };
 
 /** avsc takes bytes only as Buffer. */

@@ -31,6 +31,12 @@ export const MAX_PREFETCH = 10_000;
 /** Milliseconds: an hour, and a year. */
 export const MAX_LEASE = 3_600_000;
 export const MAX_MAILBOX_AGE = 31_536_000_000;
+export const MAX_BREAKER_FAILURES = 1000;
+/** Milliseconds: a day, and an hour. */
+export const MAX_BREAKER_WINDOW = 86_400_000;
+export const MAX_COOL_DOWN = 3_600_000;
+/** `group:`, a name, a colon and a pattern. */
+export const MAX_MAILBOX_NAME = 512;
 const MAX_SHARD = 255;
 const MAX_INT = 0x7fffffff;
 
@@ -149,6 +155,23 @@ export const MAILBOX_KINDS = ['agent', 'group', 'capability'] as const;
 export const BALANCES = ['least-in-flight', 'round-robin'] as const;
 export type Balance = (typeof BALANCES)[number];
 
+/** See PROTOCOL.md: an open one keeps messages from a consumer that fails at them. */
+export const BREAKER_STATES = ['closed', 'open', 'half-open'] as const;
+export type BreakerState = (typeof BREAKER_STATES)[number];
+/** Why it has changed: what failed last, that the time to wait is over, or that it works again. */
+export const BREAKER_REASONS = ['nack', 'slow-ack', 'timeout', 'cool-down', 'recovered'] as const;
+export type BreakerReason = (typeof BREAKER_REASONS)[number];
+
+/** How the circuit breakers of a mailbox's consumers work; 0: as the mailbox has it. */
+export interface BreakerWish {
+  /** How many failures open one; -1: none do. */
+  failures: number;
+  /** Milliseconds. */
+  window: number;
+  coolDown: number;
+  slowAck: number;
+}
+
 /** A wish to consume from a mailbox, which is made if there is none. */
 export interface Consume {
   mailbox: (typeof MAILBOX_KINDS)[number];
@@ -165,11 +188,24 @@ export interface Consume {
   maxMessages: number;
   /** Null: as the mailbox has it. */
   balance: Balance | null;
+  breaker: BreakerWish | null;
 }
 
 export interface Consuming {
   /** The handle that deliveries, acks and leave bear. */
   mailbox: number;
+}
+
+/** The circuit breaker between a mailbox and this consumer has changed. */
+export interface BreakerChange {
+  /** The mailbox's handle, and its name, such as `group:ocr:page.*`. */
+  mailbox: number;
+  name: string;
+  state: BreakerState;
+  /** One of BREAKER_REASONS, or one of a newer broker. */
+  reason: string;
+  /** Milliseconds until it is half-open, if it is open. */
+  coolDown: number;
 }
 
 /** The control frames that bear a structured payload; named like their frame types. */
@@ -185,6 +221,7 @@ export interface ControlPayloads {
   gap: Gap;
   consume: Consume;
   consuming: Consuming;
+  breaker: BreakerChange;
 }
 export type ControlKind = keyof ControlPayloads;
 
@@ -304,6 +341,16 @@ function gap(f: Fields): Gap {
   };
 }
 
+function breakerWish(f: Fields | null): BreakerWish | null {
+  if (f === null) return null;
+  return {
+    failures: f.integer('failures', -1, MAX_BREAKER_FAILURES, 0),
+    window: f.integer('window', 0, MAX_BREAKER_WINDOW, 0),
+    coolDown: f.integer('coolDown', 0, MAX_COOL_DOWN, 0),
+    slowAck: f.integer('slowAck', 0, MAX_LEASE, 0),
+  };
+}
+
 function consume(f: Fields): Consume {
   return {
     mailbox: f.oneOf('mailbox', MAILBOX_KINDS),
@@ -315,11 +362,22 @@ function consume(f: Fields): Consume {
     maxAge: f.integer('maxAge', 0, MAX_MAILBOX_AGE, 0),
     maxMessages: f.integer('maxMessages', 0, MAX_INT, 0),
     balance: (f.any('balance') ?? null) === null ? null : f.oneOf('balance', BALANCES),
+    breaker: breakerWish(f.object('breaker')),
   };
 }
 
 function consuming(f: Fields): Consuming {
   return { mailbox: f.integer('mailbox', 0, 0xffffffff) };
+}
+
+function breaker(f: Fields): BreakerChange {
+  return {
+    mailbox: f.integer('mailbox', 0, 0xffffffff),
+    name: f.text('name', 1, MAX_MAILBOX_NAME),
+    state: f.oneOf('state', BREAKER_STATES),
+    reason: f.text('reason', 1, MAX_REASON),
+    coolDown: f.integer('coolDown', 0, MAX_INT),
+  };
 }
 
 const SHAPES: { readonly [K in ControlKind]: (f: Fields) => ControlPayloads[K] } = {
@@ -334,6 +392,7 @@ const SHAPES: { readonly [K in ControlKind]: (f: Fields) => ControlPayloads[K] }
   gap,
   consume,
   consuming,
+  breaker,
 };
 
 export const CONTROL_KINDS = Object.keys(SHAPES) as ControlKind[];

@@ -61,9 +61,10 @@ export const FrameType = {
   consume: 19,
   consuming: 20,
   leave: 21,
+  breaker: 22,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
-export const LAST_FRAME_TYPE = FrameType.leave;
+export const LAST_FRAME_TYPE = FrameType.breaker;
 
 export const Flag = {
   assured: 1,

@@ -52,6 +52,10 @@ function report(agent: Agent, output: Output, json: boolean): void {
       `${missed ?? 'an unknown number of'} messages missed (${reason})`,
     );
   });
+  agent.on('breaker', ({ mailbox, state, reason, coolDown }) => {
+    const told = `the circuit breaker to ${mailbox} is ${state} (${reason})`;
+    note(output, json, 'breaker', { mailbox, state, reason, coolDown }, told);
+  });
   agent.on('reconnect', ({ url, resumed }) => {
     note(output, json, 'reconnect', { url, resumed }, `connected again to ${url}`);
   });

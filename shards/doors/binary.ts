@@ -6,7 +6,13 @@ import { type Chunk, HEADROOM } from '../../lib/queues/chunks.js';
 import { C } from '../../lib/telemetry/counters.js';
 import { BatchReader, Step } from '../../lib/wire/batch.js';
 import { checksumHolds } from '../../lib/wire/checksum.js';
-import { type Consume, type ControlCodec, type Hello, jsonControl } from '../../lib/wire/control.js';
+import {
+  type BreakerChange,
+  type Consume,
+  type ControlCodec,
+  type Hello,
+  jsonControl,
+} from '../../lib/wire/control.js';
 import { Encoding, FrameType, readU32, writeU64 } from '../../lib/wire/frame.js';
 import { controlFrame, encodeControl } from '../../lib/wire/writer.js';
 import type { Refusal } from '../publishing.js';
@@ -305,6 +311,10 @@ export class BinaryConnection implements Sink {
     counters[C.gapFrames]++;
     counters[C.gapMessages] += missed;
     this.#session?.control(encodeControl(this.#codec, 'gap', 0, { missed, reason }));
+  }
+
+  breaker(change: BreakerChange): void {
+    this.#session?.control(encodeControl(this.#codec, 'breaker', 0, change));
   }
 
   pause(): void {

@@ -14,8 +14,19 @@ import { subscribeProblem } from './hello.js';
 
 /** Throws BAD_CONTROL, BAD_PATTERN, FORBIDDEN_TOPIC. */
 export function specOf(agent: AgentRecord, wish: Consume): ConsumeSpec {
-  const { mailbox: kind, group, pattern, capability, prefetch, lease, maxAge, maxMessages, balance } = wish;
-  const limits = { prefetch, lease, maxAge, maxMessages, balance };
+  const {
+    mailbox: kind,
+    group,
+    pattern,
+    capability,
+    prefetch,
+    lease,
+    maxAge,
+    maxMessages,
+    balance,
+    breaker,
+  } = wish;
+  const limits = { prefetch, lease, maxAge, maxMessages, balance, breaker };
   if (kind === 'agent') {
     if (group !== null || pattern !== null || capability !== null)
       throw new FlowbusError('BAD_CONTROL', "An agent's own mailbox has no group, pattern or capability.");

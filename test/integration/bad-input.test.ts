@@ -101,7 +101,7 @@ describe('bad input', function () {
 
   describe('types', () => {
     const server = ['welcome', 'credit', 'error', 'goaway', 'topic', 'sender', 'result', 'gap'] as const;
-    for (const name of [...server, 'deliver', 'consuming'] as const)
+    for (const name of [...server, 'deliver', 'consuming', 'breaker'] as const)
       siege.refuses('BAD_TYPE', `${name}, which clients do not send`, () => [
         controlFrame(FrameType[name], 7, Encoding.bytes),
       ]);
@@ -132,6 +132,7 @@ describe('bad input', function () {
         ['BAD_CONTROL', { group: 'g.h', pattern: 'a' }],
         ['BAD_CONTROL', { group: 'g', pattern: 'a', prefetch: 0 }],
         ['BAD_CONTROL', { group: 'g', pattern: 'a', balance: 'fair' }],
+        ['BAD_CONTROL', { group: 'g', pattern: 'a', breaker: { failures: 1001 } }],
         ['BAD_PATTERN', { group: 'g', pattern: 'a*' }],
         ['FORBIDDEN_TOPIC', { group: 'g', pattern: '_agent.b' }],
         ['NO_JOURNAL', { group: 'g', pattern: 'a' }],

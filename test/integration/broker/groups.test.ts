@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join as joinPath } from 'node:path';
 import type { Agent, Handler, Message, SubscribeOptions } from '../../../lib/client/index.js';
 import type { RunningNode } from '../../../shards/primary.js';
-import { closeAgents, join, nameOn, startBroker, until } from './node.js';
+import { closeAgents, join, metric, nameOn, startBroker, until } from './node.js';
 
 describe('mailboxes with several consumers', () => {
   let dataDir: string;
@@ -94,6 +94,60 @@ describe('mailboxes with several consumers', () => {
     sender.publish('_capability.ocr', 'nobody takes that');
     await until('the refusal', () => errors.length > 0);
     assert.deepEqual(errors, ['UNKNOWN_AGENT']);
+  });
+
+  it('give nothing to a consumer while it fails, tell it and the metrics, and try it again until it works', async () => {
+    const changes: string[] = [];
+    const failed = new Set<string>();
+    const did: string[][] = [[], []];
+    let works = false;
+    const breaker = { failures: 3, coolDown: 100 };
+    const sick = await member(
+      1,
+      'sick',
+      (message) => {
+        if (works) did[0].push(message.text());
+        else {
+          failed.add(message.text());
+          throw new Error('no paper');
+        }
+      },
+      { balance: 'round-robin', breaker },
+    );
+    sick.on('error', () => {});
+    sick.on('breaker', ({ mailbox, state, reason, coolDown }) => {
+      assert.equal(mailbox, 'group:sick:sick.*');
+      assert.equal(coolDown >= 100, state === 'open');
+      changes.push(`${state} ${reason}`);
+    });
+    await member(0, 'sick', (message) => did[1].push(message.text()));
+    const publisher = await join(node.url, fresh(0));
+    let sent = 0;
+    const publish = () => publisher.publish('sick.x', `${sent++}`, { assured: true });
+    while (changes.length === 0) await publish();
+    assert.equal(changes[0], 'open nack');
+    assert.ok(failed.size >= breaker.failures);
+    await until('the gauge', async () => (await metric(node, 'flowbus_breakers_open')) === 1);
+    assert.ok((await metric(node, 'flowbus_breaker_changes_total', 'state="open"')) >= 1);
+
+    // It fails at what it is tried with, and is tried later.
+    const opened = () => changes.filter((change) => change === 'open nack').length;
+    await until('another try', async () => {
+      await publish();
+      return opened() >= 2;
+    });
+    assert.deepEqual(changes.slice(0, 3), ['open nack', 'half-open cool-down', 'open nack']);
+    works = true;
+    await until('it works', async () => {
+      await publish();
+      return changes.at(-1) === 'closed recovered';
+    });
+    const rest = () => did[0].length + did[1].length === sent;
+    await until('all', rest);
+    const before = did[0].length;
+    for (let i = 0; i < 10; i++) await publish();
+    await until('all', rest);
+    assert.equal(did[0].length, before + 5, 'it has its share again');
   });
 
   it('keep the order of a key when the consumer that has it dies, and give all of it to another', async () => {

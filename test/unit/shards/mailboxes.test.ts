@@ -3,8 +3,10 @@ import { mkdtempSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Chunk } from '../../../lib/queues/chunks.js';
+import { C } from '../../../lib/telemetry/counters.js';
 import { BatchReader, Step } from '../../../lib/wire/batch.js';
 import { checksumSeed, sealFrame } from '../../../lib/wire/checksum.js';
+import type { BreakerChange } from '../../../lib/wire/control.js';
 import { ACK_SIZE, nackPayload, readDelivery, readStored, writeAck } from '../../../lib/wire/delivery.js';
 import { Encoding, Flag, FrameType, OFFSET_FLAGS } from '../../../lib/wire/frame.js';
 import { readUtf8, utf8 } from '../../../lib/wire/text.js';
@@ -28,6 +30,7 @@ class Taker extends Counter {
   readonly got: Got[] = [];
   readonly stored: string[] = [];
   readonly refused: string[] = [];
+  readonly changes: string[] = [];
 
   override send(chunk: { frames: number }): void {
     super.send(chunk);
@@ -56,6 +59,10 @@ class Taker extends Counter {
           ),
         );
     }
+  }
+
+  breaker({ name, state, reason }: BreakerChange): void {
+    this.changes.push(`${name} ${state} ${reason}`);
   }
 
   refuse({ code, correlation }: Refusal): void {
@@ -120,6 +127,7 @@ describe('mailboxes of two shards', () => {
       maxAge: 0,
       maxMessages: 0,
       balance: null,
+      breaker: null,
     };
     const consuming = shards[slot].consuming.consume(session, spec);
     let done = false;
@@ -240,6 +248,40 @@ describe('mailboxes of two shards', () => {
       ],
     );
   });
+
+  for (const home of [0, 1]) {
+    it(`on shard ${home} give a consumer that fails nothing more, tell it so, and give its share to another`, async () => {
+      const publisher = open(0, 'p');
+      const sick = open(1, 'sick');
+      const { group, mailbox } = await groupOn(home, 1, sick.session);
+      for (let i = 0; i < 5; i++) assured(0, publisher.session, 'work.x', `a${i}`);
+      run();
+      for (const { offset } of sick.taker.got) {
+        const nack = nackPayload(mailbox, offset, 'no paper');
+        shards[1].consuming.nack(sick.session, nack, 0, nack.length);
+      }
+      run();
+      assert.deepEqual(sick.taker.changes, [`group:${group}:work.* open nack`]);
+      const well = open(0, 'well');
+      await consume(0, well.session, group, 'work.*');
+      for (let i = 0; i < 4; i++) assured(0, publisher.session, 'work.x', `b${i}`);
+      run();
+      assert.deepEqual(
+        well.taker.texts.filter((text) => text.startsWith('b')),
+        ['b0', 'b1', 'b2', 'b3'],
+      );
+      assert.equal(sick.taker.got.length, 5);
+      assert.deepEqual(well.taker.changes, []);
+      shards[home].check(0);
+      const { counters } = shards[home].exchange;
+      assert.deepEqual([counters[C.breakersOpen], counters[C.breakersOpened]], [1, 1]);
+      // It leaves, and its breaker with it.
+      shards[1].consuming.leave(sick.session, mailbox);
+      run();
+      shards[home].check(0);
+      assert.equal(counters[C.breakersOpen], 0);
+    });
+  }
 
   it('take live messages for groups, and give each to one session, wherever it was published', async () => {
     const members = [open(0, 'm0'), open(1, 'm1')];

@@ -25,7 +25,7 @@ describe('checkOptions', () => {
   });
 
   it('takes a mailbox with limits, for agents that have a name', () => {
-    const none = { prefetch: 256, lease: 0, maxAge: 0, maxMessages: 0, balance: null };
+    const none = { prefetch: 256, lease: 0, maxAge: 0, maxMessages: 0, balance: null, breaker: null };
     const wish = { mailbox: 'agent', group: null, pattern: null, capability: null };
     assert.deepEqual(checkOptions({ agentId: 'a', mailbox: true }).mailbox, { ...wish, ...none });
     assert.deepEqual(
@@ -38,6 +38,11 @@ describe('checkOptions', () => {
         balance: 'round-robin',
       },
     );
+    const wished = { failures: 3, window: 0, coolDown: 100, slowAck: 0 };
+    const breaker = { failures: 3, coolDown: 100 };
+    assert.deepEqual(checkOptions({ agentId: 'a', mailbox: { breaker } }).mailbox?.breaker, wished);
+    const off = checkOptions({ agentId: 'a', mailbox: { breaker: false } }).mailbox?.breaker;
+    assert.deepEqual(off, { failures: -1, window: 0, coolDown: 0, slowAck: 0 });
     assert.equal(checkOptions({ mailbox: false }).mailbox, null);
     assert.throws(() => checkOptions({ mailbox: true }), { code: 'BAD_OPTION', message: /agentId/ });
     for (const mailbox of [
@@ -48,6 +53,9 @@ describe('checkOptions', () => {
       { lease: 99 },
       { maxAge: 1 },
       { balance: 'x' },
+      { breaker: true },
+      { breaker: { failures: 0 } },
+      { breaker: { fails: 1 } },
       { size: 1 },
     ])
       assert.throws(() => checkOptions({ agentId: 'a', mailbox } as ConnectOptions), { code: 'BAD_OPTION' });

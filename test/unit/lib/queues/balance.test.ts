@@ -14,7 +14,7 @@ function balancerOf(...prefetches: number[]): Balancer {
 /** Gives `count` messages out; who got them. */
 function give(balancer: Balancer, balance: Balance, count: number): (number | null)[] {
   return Array.from({ length: count }, () => {
-    const consumer = balancer.pick(balance);
+    const consumer = balancer.pick(balance, 0);
     if (consumer === null) return null;
     consumer.inFlight++;
     balancer.gave(consumer);
@@ -38,8 +38,8 @@ describe('Balancer', () => {
 
   it('takes nobody for served who was picked and got nothing', () => {
     const balancer = balancerOf(9, 9);
-    for (let i = 0; i < 3; i++) assert.equal(balancer.pick('round-robin')?.id, 0);
-    balancer.pick('round-robin');
+    for (let i = 0; i < 3; i++) assert.equal(balancer.pick('round-robin', 0)?.id, 0);
+    balancer.pick('round-robin', 0);
     // Somebody else got it, whose key it had.
     balancer.gave(balancer.consumers[1]);
     assert.deepEqual(give(balancer, 'round-robin', 3), [0, 1, 0]);
@@ -81,7 +81,7 @@ describe('Balancer', () => {
           const balancer = balancerOf(...rooms);
           const room = rooms.reduce((sum, n) => sum + n, 0);
           assert.ok(give(balancer, balance, room).every((id) => id !== null));
-          assert.equal(balancer.pick(balance), null);
+          assert.equal(balancer.pick(balance, 0), null);
           for (const [i, { inFlight }] of balancer.consumers.entries()) assert.equal(inFlight, rooms[i]);
         }),
       );

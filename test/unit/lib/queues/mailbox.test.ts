@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { Breaker } from '../../../../lib/queues/breaker.js';
 import { Consumer } from '../../../../lib/queues/consumer.js';
 import { Mailbox, type MailboxPolicy } from '../../../../lib/queues/mailbox.js';
 import { EntryState, MailboxEntry } from '../../../../lib/queues/mailbox-entry.js';
@@ -14,6 +15,7 @@ const POLICY: MailboxPolicy = {
   retryBase: TICK,
   retryCap: 4 * TICK,
   balance: 'least-in-flight',
+  breaker: { failures: 3, window: 1000, coolDown: 200, slowAck: 0 },
 };
 const FRAME = new Uint8Array(50);
 
@@ -21,6 +23,7 @@ const FRAME = new Uint8Array(50);
 class Rig {
   now = 0;
   wall = 1_000_000;
+  serial = 0;
   readonly expired: number[] = [];
   readonly failed: number[] = [];
   readonly mailbox: Mailbox;
@@ -59,10 +62,18 @@ class Rig {
     return entry;
   }
 
-  consumer(prefetch = 10): Consumer {
-    const consumer = new Consumer(this.mailbox.consumers.length + 1, prefetch);
+  /** `breaks`: its breaker works; otherwise it stays closed. */
+  consumer(prefetch = 10, breaks = false): Consumer {
+    const breaker = breaks ? new Breaker(this.mailbox.policy.breaker) : undefined;
+    const consumer = new Consumer(++this.serial, prefetch, breaker);
     this.mailbox.attach(consumer);
     return consumer;
+  }
+
+  /** Hands the next message to whoever is to get it; who that is. */
+  feed(): Consumer | null {
+    const next = this.mailbox.nextConsumer(this.now);
+    return next === null ? null : (this.mailbox.take(next, this.now, this.wall)?.consumer ?? null);
   }
 
   take(consumer: Consumer): number | null {
@@ -86,10 +97,10 @@ describe('Mailbox', () => {
       [rig.take(consumer), rig.take(consumer), rig.take(consumer), rig.take(consumer)],
       [1, 2, 3, null],
     );
-    assert.equal(rig.mailbox.ack(consumer, 2)?.offset, 2);
-    assert.equal(rig.mailbox.ack(consumer, 2), null);
-    assert.equal(rig.mailbox.ack(consumer, 99), null);
-    assert.equal(rig.mailbox.ack(new Consumer(9, 1), 1), null);
+    assert.equal(rig.mailbox.ack(consumer, 2, rig.now)?.offset, 2);
+    assert.equal(rig.mailbox.ack(consumer, 2, rig.now), null);
+    assert.equal(rig.mailbox.ack(consumer, 99, rig.now), null);
+    assert.equal(rig.mailbox.ack(new Consumer(9, 1), 1, rig.now), null);
     assert.equal(rig.mailbox.messages, 2);
     assert.equal(rig.mailbox.bytes, 100);
     assert.equal(consumer.inFlight, 2);
@@ -122,8 +133,8 @@ describe('Mailbox', () => {
     assert.equal(rig.mailbox.inFlight, 0);
     rig.pass(TICK);
     assert.equal(rig.take(other), 1);
-    assert.equal(rig.mailbox.ack(slow, 1), null);
-    assert.notEqual(rig.mailbox.ack(other, 1), null);
+    assert.equal(rig.mailbox.ack(slow, 1, rig.now), null);
+    assert.notEqual(rig.mailbox.ack(other, 1, rig.now), null);
   });
 
   it('gives at once, in order and without counting a failure, what a consumer that left had', () => {
@@ -145,19 +156,19 @@ describe('Mailbox', () => {
     for (const key of ['a', 'a', 'b', 'a', '', 'b']) rig.put(2, undefined, key);
     const [one, two] = [rig.consumer(), rig.consumer()];
     assert.deepEqual([rig.take(one), rig.take(two), rig.take(one), rig.take(two)], [1, 3, 5, null]);
-    rig.mailbox.ack(one, 1);
+    rig.mailbox.ack(one, 1, rig.now);
     assert.equal(rig.take(two), 2);
     // What failed keeps its key until it has succeeded.
     rig.mailbox.nack(one, 2, rig.now);
     assert.equal(rig.take(one), null);
     rig.pass(TICK);
     assert.equal(rig.take(one), 2);
-    rig.mailbox.ack(one, 2);
+    rig.mailbox.ack(one, 2, rig.now);
     assert.equal(rig.take(one), 4);
     // A consumer that leaves takes no key with it.
     rig.mailbox.detach(two);
     assert.equal(rig.take(one), 3);
-    rig.mailbox.ack(one, 3);
+    rig.mailbox.ack(one, 3, rig.now);
     assert.equal(rig.take(one), 6);
   });
 
@@ -171,18 +182,18 @@ describe('Mailbox', () => {
     };
     assert.equal(rig.take(one), 1);
     assert.deepEqual(next(), [undefined, undefined]);
-    rig.mailbox.ack(one, 1);
+    rig.mailbox.ack(one, 1, rig.now);
     assert.deepEqual(next(), [2, one.id]);
     rig.mailbox.detach(one);
     assert.equal(rig.take(two), 2);
-    rig.mailbox.ack(two, 2);
+    rig.mailbox.ack(two, 2, rig.now);
     assert.deepEqual(next(), [3, two.id]);
     two.prefetch = 1;
     rig.put();
-    rig.mailbox.ack(two, 3);
+    rig.mailbox.ack(two, 3, rig.now);
     two.prefetch = 0;
     assert.deepEqual(next(), [4, three.id]);
-    rig.mailbox.ack(three, 4);
+    rig.mailbox.ack(three, 4, rig.now);
     rig.mailbox.detach(three);
     two.prefetch = 2;
     // It is not there to get what it would have got.
@@ -195,25 +206,25 @@ describe('Mailbox', () => {
       fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
         const rig = new Rig();
         const { mailbox } = rig;
-        const consumers = [0, 1, 2].map(() => rig.consumer(3));
+        const consumers = [true, true, false].map((breaks) => rig.consumer(3, breaks));
         const held = new Map<MailboxEntry, Consumer>();
         const done = new Map<string, number[]>();
         for (let i = 0; i < 20; i++) rig.put(2, undefined, `k${i % 3}`);
         const ack = (consumer: Consumer, entry: MailboxEntry): void => {
-          if (mailbox.ack(consumer, entry.offset) !== null)
+          if (mailbox.ack(consumer, entry.offset, rig.now) !== null)
             done.set(entry.key, [...(done.get(entry.key) ?? []), entry.offset]);
         };
         for (const { what, who } of steps) {
           const own = [...held].find(([, consumer]) => consumer === consumers[who]);
           if (what <= 1) {
-            const next = mailbox.nextConsumer();
+            const next = mailbox.nextConsumer(rig.now);
             const entry = next === null ? null : mailbox.take(next, rig.now, rig.wall);
             if (entry !== null) held.set(entry, entry.consumer!);
           } else if (what === 2 && own !== undefined) ack(own[1], own[0]);
           else if (what === 3 && own !== undefined) mailbox.nack(own[1], own[0].offset, rig.now);
           else if (what === 4) {
             mailbox.detach(consumers[who]);
-            consumers[who] = rig.consumer(3);
+            consumers[who] = rig.consumer(3, who < 2);
           } else rig.pass(25);
         }
         for (const consumer of [...mailbox.consumers]) mailbox.detach(consumer);
@@ -239,7 +250,7 @@ describe('Mailbox', () => {
     for (let i = 0; i < 3; i++) rig.take(a);
     const got: (number | undefined)[] = [];
     for (let i = 0; i < 3; i++) {
-      const consumer = rig.mailbox.nextConsumer();
+      const consumer = rig.mailbox.nextConsumer(rig.now);
       got.push(consumer?.id);
       if (consumer !== null) rig.take(consumer);
     }
@@ -252,7 +263,7 @@ describe('Mailbox', () => {
     const got: (number | undefined)[] = [];
     for (let i = 0; i < 5; i++) rig.put();
     for (let i = 0; i < 4; i++) {
-      const consumer = rig.mailbox.nextConsumer();
+      const consumer = rig.mailbox.nextConsumer(rig.now);
       got.push(consumer?.id);
       if (consumer !== null) rig.take(consumer);
     }
@@ -327,7 +338,7 @@ describe('Mailbox', () => {
               consumers[who] = null;
             }
           } else if (what <= 3) {
-            const next = mailbox.nextConsumer();
+            const next = mailbox.nextConsumer(rig.now);
             const entry = next === null ? null : mailbox.take(next, rig.now, rig.wall);
             if (entry !== null) {
               assert.ok(!done.has(entry.offset), 'delivered although it was acked');
@@ -342,7 +353,7 @@ describe('Mailbox', () => {
               }
             }
           } else if (what === 4 && consumer !== null) {
-            if (mailbox.ack(consumer, which) !== null) done.add(which);
+            if (mailbox.ack(consumer, which, rig.now) !== null) done.add(which);
           } else if (what === 5 && consumer !== null) mailbox.nack(consumer, which, rig.now);
           else if (what === 6) rig.pass(which * 3);
           for (const offset of rig.expired) assert.ok(!done.has(offset));
@@ -366,12 +377,153 @@ describe('Mailbox', () => {
           const entry = mailbox.take(last, rig.now, rig.wall);
           // What is too old goes when it is come upon.
           if (entry === null) break;
-          assert.notEqual(mailbox.ack(last, entry.offset), null);
+          assert.notEqual(mailbox.ack(last, entry.offset, rig.now), null);
         }
         assert.equal(mailbox.take(last, rig.now, rig.wall), null);
         assert.equal(mailbox.messages, 0);
       }),
       { numRuns: 300 },
+    );
+  });
+});
+
+describe('Mailbox, with circuit breakers', () => {
+  const { lease } = POLICY;
+
+  /** What a consumer does with what it has, until its breaker opens; how many messages that takes. */
+  function breakBy(act: (rig: Rig, consumer: Consumer, offset: number) => void): {
+    rig: Rig;
+    sick: Consumer;
+  } {
+    const rig = new Rig();
+    for (let i = 0; i < 10; i++) rig.put();
+    const sick = rig.consumer(1, true);
+    for (let i = 0; i < POLICY.breaker.failures; i++) {
+      assert.equal(sick.breaker.state, 'closed');
+      const offset = rig.take(sick);
+      assert.ok(offset !== null);
+      act(rig, sick, offset);
+    }
+    assert.equal(sick.breaker.state, 'open');
+    return { rig, sick };
+  }
+
+  const failures: [string, (rig: Rig, consumer: Consumer, offset: number) => void][] = [
+    ['nacks', (rig, consumer, offset) => rig.mailbox.nack(consumer, offset, rig.now)],
+    ['never acks', (rig) => rig.pass(lease)],
+    [
+      'acks slowly',
+      (rig, consumer, offset) => {
+        rig.pass(0.85 * lease);
+        assert.notEqual(rig.mailbox.ack(consumer, offset, rig.now), null);
+      },
+    ],
+  ];
+  for (const [what, act] of failures) {
+    it(`gives a consumer nothing that ${what}, and its share to another`, () => {
+      const { rig, sick } = breakBy(act);
+      assert.equal(rig.feed(), null, 'alone it must wait');
+      const well = rig.consumer(100, true);
+      const { messages } = rig.mailbox;
+      rig.pass(POLICY.retryCap);
+      for (let i = 0; i < messages; i++) assert.equal(rig.feed(), well);
+      assert.equal(sick.inFlight, 0);
+    });
+  }
+
+  it('is a slow ack one that takes longer than was wished, or than 80 % of the lease', () => {
+    for (const [slowAck, wait, state] of [
+      [0, 0.75 * lease, 'closed'],
+      [0, 0.85 * lease, 'open'],
+      [10, 10, 'closed'],
+      [10, 11, 'open'],
+    ] as const) {
+      const rig = new Rig({ breaker: { ...POLICY.breaker, failures: 1, slowAck } });
+      rig.put();
+      const consumer = rig.consumer(1, true);
+      const offset = rig.take(consumer)!;
+      rig.now += wait;
+      assert.notEqual(rig.mailbox.ack(consumer, offset, rig.now), null);
+      assert.equal(consumer.breaker.state, state, `${slowAck} ${wait}`);
+    }
+  });
+
+  it('waits for its only consumer, tries it with one message, and gives it all when it works again', () => {
+    const { rig, sick } = breakBy((rig, consumer, offset) => rig.mailbox.nack(consumer, offset, rig.now));
+    sick.prefetch = 10;
+    rig.pass(POLICY.breaker.coolDown - 1);
+    assert.equal(rig.feed(), null);
+    rig.pass(1);
+    assert.equal(rig.feed(), sick);
+    assert.equal(rig.feed(), null, 'one, not more');
+    const [probe] = [...rig.mailbox.entries()].filter(({ state }) => state === EntryState.leased);
+    rig.mailbox.ack(sick, probe.offset, rig.now);
+    for (let i = 0; i < 9; i++) assert.equal(rig.feed(), sick);
+  });
+
+  it('tries it with another when the one it was tried with leaves', () => {
+    const { rig, sick } = breakBy((rig, consumer, offset) => rig.mailbox.nack(consumer, offset, rig.now));
+    rig.pass(POLICY.breaker.coolDown);
+    assert.equal(rig.feed(), sick);
+    const [probe] = [...rig.mailbox.entries()].filter(({ state }) => state === EntryState.leased);
+    rig.mailbox.withdraw(probe);
+    assert.equal(rig.feed(), sick);
+  });
+
+  it('does not leave a key with a consumer that gets nothing', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 6; i++) rig.put(2, undefined, 'a');
+    for (let i = 0; i < 3; i++) rig.put();
+    const sick = rig.consumer(10, true);
+    for (let i = 0; i < 4; i++) rig.take(sick);
+    for (const offset of [7, 8, 9]) rig.mailbox.nack(sick, offset, rig.now);
+    rig.mailbox.ack(sick, 1, rig.now);
+    const well = rig.consumer();
+    assert.equal(rig.feed(), well);
+  });
+
+  it('gives nothing to whom a breaker keeps it from, and loses nothing, whatever happens', () => {
+    const step = fc.record({ what: fc.nat(9), wait: fc.nat(120) });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+        const rig = new Rig();
+        const sick = rig.consumer(4, true);
+        const well = rig.consumer(4, true);
+        let stored = 0;
+        let done = 0;
+        const entriesOf = (consumer: Consumer): MailboxEntry[] =>
+          [...rig.mailbox.entries()].filter((entry) => entry.consumer === consumer);
+        const workOff = (): void => {
+          for (const { offset } of entriesOf(well))
+            if (rig.mailbox.ack(well, offset, rig.now) !== null) done++;
+        };
+        for (const { what, wait } of steps) {
+          if (what < 3) {
+            rig.put(2, undefined, wait % 2 === 0 ? `k${wait % 5}` : '');
+            stored++;
+          } else if (what < 7) {
+            const { state } = sick.breaker;
+            const before = sick.inFlight;
+            if (rig.feed() === sick) {
+              assert.notEqual(sick.breaker.state, 'open');
+              if (state !== 'closed') assert.ok(sick.inFlight <= before + 1);
+            }
+          } else if (what === 7) {
+            for (const { offset } of entriesOf(sick)) rig.mailbox.nack(sick, offset, rig.now);
+          } else if (what === 8) workOff();
+          else rig.pass(wait);
+        }
+        // The one that works gets all of it, whatever the other has had.
+        for (let turns = 0; rig.mailbox.messages > 0; turns++) {
+          assert.ok(turns < 1000, 'it does not come to an end');
+          for (const { offset } of entriesOf(sick)) rig.mailbox.nack(sick, offset, rig.now);
+          while (rig.feed() !== null);
+          workOff();
+          rig.pass(TICK);
+        }
+        assert.equal(done + rig.expired.length, stored);
+      }),
+      { numRuns: 200 },
     );
   });
 });

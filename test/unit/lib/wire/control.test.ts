@@ -4,6 +4,7 @@ import { FlowbusError } from '../../../../lib/errors.js';
 import { avroControl } from '../../../../lib/wire/avro.js';
 import {
   BALANCES,
+  BREAKER_STATES,
   CONTROL_KINDS,
   type ControlCodec,
   type ControlKind,
@@ -97,8 +98,23 @@ const ARBITRARIES: { readonly [K in ControlKind]: fc.Arbitrary<ControlPayloads[K
     maxAge: fc.nat(31_536_000_000),
     maxMessages: fc.nat(0x7fffffff),
     balance: orNull(fc.constantFrom(...BALANCES)),
+    breaker: orNull(
+      fc.record({
+        failures: fc.integer({ min: -1, max: 1000 }),
+        window: fc.nat(86_400_000),
+        coolDown: fc.nat(3_600_000),
+        slowAck: fc.nat(3_600_000),
+      }),
+    ),
   }),
   consuming: fc.record({ mailbox: fc.nat(0xffffffff) }),
+  breaker: fc.record({
+    mailbox: fc.nat(0xffffffff),
+    name: text(1, 512),
+    state: fc.constantFrom(...BREAKER_STATES),
+    reason: text(1, 64),
+    coolDown: fc.nat(0x7fffffff),
+  }),
 };
 
 /** Records that fast-check makes have no prototype; copies have one. */

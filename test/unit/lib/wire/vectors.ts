@@ -233,8 +233,10 @@ export const CONTROL_VALUES: { readonly [K in ControlKind]: ControlPayloads[K] }
     maxAge: 0,
     maxMessages: 0,
     balance: 'round-robin',
+    breaker: null,
   },
   consuming: { mailbox: MAILBOX },
+  breaker: { mailbox: MAILBOX, name: 'group:ocr:page.*', state: 'open', reason: 'timeout', coolDown: 5000 },
 };
 
 const seed = checksumSeed(AGENT, TOPIC);
@@ -271,6 +273,7 @@ export const VECTORS: Readonly<Record<string, Vector>> = {
   stored: { bytes: frame(FrameType.ack, storedAck(), {}) },
   consume: { bytes: control(avroControl, 'consume', 8, CONTROL_VALUES.consume) },
   consuming: { bytes: control(avroControl, 'consuming', 8, CONTROL_VALUES.consuming) },
+  breaker: { bytes: control(avroControl, 'breaker', 0, CONTROL_VALUES.breaker) },
   deliver: { bytes: delivery() },
   'consumer-ack': { bytes: frame(FrameType.ack, ackRuns(), {}) },
   nack: { bytes: frame(FrameType.nack, nackPayload(MAILBOX, 44, 'no paper'), {}) },
