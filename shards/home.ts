@@ -100,7 +100,7 @@ export class Home implements MailboxOwner {
     return this.broken > 0 && this.broken === this.consumers.size;
   }
 
-  attach(session: number, prefetch: number): void {
+  attach(session: number, name: string, prefetch: number): void {
     const known = this.consumers.get(session);
     if (known !== undefined) {
       known.prefetch = prefetch;
@@ -110,7 +110,7 @@ export class Home implements MailboxOwner {
       this.#recount();
       this.#office.onBreaker(this, consumer, reason);
     });
-    const consumer = new Consumer(session, prefetch, breaker);
+    const consumer = new Consumer(session, name, prefetch, breaker);
     this.consumers.set(session, consumer);
     this.mailbox.attach(consumer);
   }

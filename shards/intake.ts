@@ -11,6 +11,8 @@ export interface ConsumeSpec {
   /** The agent, the group, or the capability. */
   name: string;
   pattern: string;
+  /** Its agentId. */
+  consumer: string;
   prefetch: number;
   /** Milliseconds, and messages; 0: as the mailbox has it. */
   lease: number;
@@ -27,7 +29,7 @@ export interface MailboxPort {
   /** Tells the worker that a message came from what has become of it. */
   stored(slot: number, token: number, stored: number, code: ErrorCode | null): void;
   /** Tells a session, wherever it is, of a change of its circuit breaker. */
-  onBreaker(session: number, change: BreakerChange): void;
+  onBreaker(session: number, agentId: string, change: BreakerChange): void;
   /** Tells the other workers. */
   announce(add: MailboxNotice[], remove: number[]): void;
 }

@@ -145,7 +145,7 @@ export class Mailboxes implements HomeOffice {
     } else if (JSON.stringify(policy) !== JSON.stringify(home.mailbox.policy)) {
       home.reform(policy);
     }
-    home.attach(session, spec.prefetch);
+    home.attach(session, spec.consumer, spec.prefetch);
     this.touch(home);
     return home.notice.handle;
   }
@@ -408,12 +408,12 @@ export class Mailboxes implements HomeOffice {
     }
   }
 
-  onBreaker(home: Home, { id, breaker }: Consumer, reason: BreakerReason): void {
+  onBreaker(home: Home, { id, name: agentId, breaker }: Consumer, reason: BreakerReason): void {
     const { handle, name } = home.notice;
     const { state, coolDown } = breaker;
     this.#exchange.counters[BREAKER_COUNTERS[state]]++;
     const change = { mailbox: handle, name, state, reason, coolDown: state === 'open' ? coolDown : 0 };
-    this.#port.onBreaker(id, change);
+    this.#port.onBreaker(id, agentId, change);
   }
 
   /** What was due is handed out, or tried again, at the end of this turn. */

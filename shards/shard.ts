@@ -231,8 +231,8 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.assured.stored(slot, token, stored, code);
   }
 
-  onBreaker(session: number, change: BreakerChange): void {
-    this.#onBreaker(this.exchange.senders.find(session)?.text ?? '', change);
+  onBreaker(session: number, agentId: string, change: BreakerChange): void {
+    this.#onBreaker(agentId, change);
     this.consuming.breaker(session, change);
   }
 

@@ -6,6 +6,8 @@ export const MAX_IN_FLIGHT_BYTES = 1024 * 1024;
 
 export class Consumer {
   readonly id: number;
+  /** Its agentId. */
+  readonly name: string;
   prefetch: number;
   inFlight: number;
   inFlightBytes: number;
@@ -14,8 +16,9 @@ export class Consumer {
   readonly breaker: Breaker;
 
   /** Unless `breaker` is given, it stays closed. */
-  constructor(id: number, prefetch: number, breaker = new Breaker()) {
+  constructor(id: number, name: string, prefetch: number, breaker = new Breaker()) {
     this.id = id;
+    this.name = name;
     this.prefetch = prefetch;
     this.inFlight = 0;
     this.inFlightBytes = 0;

@@ -26,7 +26,7 @@ export function specOf(agent: AgentRecord, wish: Consume): ConsumeSpec {
     balance,
     breaker,
   } = wish;
-  const limits = { prefetch, lease, maxAge, maxMessages, balance, breaker };
+  const limits = { consumer: agent.agentId, prefetch, lease, maxAge, maxMessages, balance, breaker };
   if (kind === 'agent') {
     if (group !== null || pattern !== null || capability !== null)
       throw new FlowbusError('BAD_CONTROL', "An agent's own mailbox has no group, pattern or capability.");

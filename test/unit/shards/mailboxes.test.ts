@@ -78,6 +78,8 @@ describe('mailboxes of two shards', () => {
   let dataDir: string;
   let wires: Wires;
   let shards: Shard[];
+  /** What the shards would write into their logs. */
+  const logged: string[] = [];
   beforeEach(async () => {
     dataDir = mkdtempSync(join(tmpdir(), 'flowbus-homes-'));
     wires = new Wires();
@@ -91,7 +93,10 @@ describe('mailboxes of two shards', () => {
   });
 
   function begin(slot: number, incarnation: number, maxBytes = 1_000_000, write?: typeof writeSync): Shard {
-    const shard = makeShard(wires, slot, incarnation, { lease: 100, retryBase: 1, retryCap: 1 });
+    const settings = { lease: 100, retryBase: 1, retryCap: 1 };
+    const shard = makeShard(wires, slot, incarnation, settings, undefined, (agentId, { state }) =>
+      logged.push(`${slot}: ${agentId} ${state}`),
+    );
     shard.recover({ dir: journalDir(dataDir, slot), fsync: 'never', maxBytes, write }, []);
     return shard;
   }
@@ -122,6 +127,7 @@ describe('mailboxes of two shards', () => {
       kind: 'group' as const,
       name: group,
       pattern,
+      consumer: session.agent.agentId,
       prefetch: 10,
       lease: 0,
       maxAge: 0,
@@ -262,6 +268,7 @@ describe('mailboxes of two shards', () => {
       }
       run();
       assert.deepEqual(sick.taker.changes, [`group:${group}:work.* open nack`]);
+      assert.deepEqual(logged.splice(0), [`${home}: sick open`]);
       const well = open(0, 'well');
       await consume(0, well.session, group, 'work.*');
       for (let i = 0; i < 4; i++) assured(0, publisher.session, 'work.x', `b${i}`);

@@ -3,7 +3,7 @@ import { type BrokerConfig, makeConfig } from '../../../lib/config/index.js';
 import type { LinkOut, LinkReader, Links, RecordKind } from '../../../lib/links.js';
 import { attachBlock, TELEMETRY_BYTES, type TelemetryBlock } from '../../../lib/telemetry/block.js';
 import type { Reason } from '../../../lib/telemetry/ledger.js';
-import type { Hello } from '../../../lib/wire/control.js';
+import type { BreakerChange, Hello } from '../../../lib/wire/control.js';
 import { Encoding, Flag } from '../../../lib/wire/frame.js';
 import { FrameWriter } from '../../../lib/wire/writer.js';
 import type { Session, Sink } from '../../../shards/session.js';
@@ -124,6 +124,7 @@ export function makeShard(
   incarnation: number,
   settings: Partial<BrokerConfig> = {},
   block = makeBlock(),
+  onBreaker?: (agentId: string, change: BreakerChange) => void,
 ): Shard {
   const config = makeConfig({ shards: 2, ...settings });
   return new Shard(
@@ -138,6 +139,7 @@ export function makeShard(
     wires.linksOf(slot),
     block,
     () => {},
+    onBreaker,
   );
 }
 

@@ -7,7 +7,7 @@ import type { Balance } from '../../../../lib/wire/control.js';
 /** Consumers with so much room each. */
 function balancerOf(...prefetches: number[]): Balancer {
   const balancer = new Balancer();
-  for (const [id, prefetch] of prefetches.entries()) balancer.add(new Consumer(id, prefetch));
+  for (const [id, prefetch] of prefetches.entries()) balancer.add(new Consumer(id, 'c', prefetch));
   return balancer;
 }
 
@@ -56,7 +56,7 @@ describe('Balancer', () => {
           give(balancer, 'round-robin', messages);
           const got = balancer.consumers.map(({ inFlight }, i) => inFlight - counts[i]);
           assert.ok(Math.max(...got) - Math.min(...got) <= 1, `${got}`);
-          if (join) balancer.add(new Consumer(9, 1e6));
+          if (join) balancer.add(new Consumer(9, 'c', 1e6));
           const leaver = balancer.consumers[leave];
           if (leaver !== undefined && !stayed.includes(leaver)) balancer.remove(leaver);
           // The turn is the same whoever comes or goes.

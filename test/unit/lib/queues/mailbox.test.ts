@@ -65,7 +65,7 @@ class Rig {
   /** `breaks`: its breaker works; otherwise it stays closed. */
   consumer(prefetch = 10, breaks = false): Consumer {
     const breaker = breaks ? new Breaker(this.mailbox.policy.breaker) : undefined;
-    const consumer = new Consumer(++this.serial, prefetch, breaker);
+    const consumer = new Consumer(++this.serial, 'c', prefetch, breaker);
     this.mailbox.attach(consumer);
     return consumer;
   }
@@ -100,7 +100,7 @@ describe('Mailbox', () => {
     assert.equal(rig.mailbox.ack(consumer, 2, rig.now)?.offset, 2);
     assert.equal(rig.mailbox.ack(consumer, 2, rig.now), null);
     assert.equal(rig.mailbox.ack(consumer, 99, rig.now), null);
-    assert.equal(rig.mailbox.ack(new Consumer(9, 1), 1, rig.now), null);
+    assert.equal(rig.mailbox.ack(new Consumer(9, 'c', 1), 1, rig.now), null);
     assert.equal(rig.mailbox.messages, 2);
     assert.equal(rig.mailbox.bytes, 100);
     assert.equal(consumer.inFlight, 2);
@@ -329,7 +329,7 @@ describe('Mailbox', () => {
             all.set(entry.offset, entry);
           } else if (what === 1) {
             if (consumer === null) {
-              consumers[who] = new Consumer(who, 4);
+              consumers[who] = new Consumer(who, 'c', 4);
               mailbox.attach(consumers[who]);
             } else {
               mailbox.detach(consumer);
@@ -370,7 +370,7 @@ describe('Mailbox', () => {
         }
         // Nothing is lost: who asks long enough gets all that was neither acked nor too old.
         for (const consumer of consumers) if (consumer !== null) mailbox.detach(consumer);
-        const last = new Consumer(9, 10_000);
+        const last = new Consumer(9, 'c', 10_000);
         mailbox.attach(last);
         rig.pass(POLICY.retryCap + TICK);
         for (let left = mailbox.messages; left > 0; left--) {
