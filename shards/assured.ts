@@ -111,6 +111,9 @@ export class Assured {
         'PAYLOAD_TOO_LARGE',
         `An assured message has at most ${exchange.settings.maxPayload - DELIVERY_MARGIN} bytes, all told.`,
       );
+    const { ttl, delay } = extensions;
+    if (ttl !== null && delay !== null && ttl <= delay)
+      throw new FlowbusError('BAD_EXTENSION', 'The time to live must be longer than the delay.');
     const route = topic === null ? exchange.route(text) : exchange.routeOf(topic);
     const { mailboxes } = route;
     if (mailboxes.length === 0) throw new FlowbusError('NO_MAILBOX');
@@ -126,14 +129,25 @@ export class Assured {
     const pending = new Pending(session, messageId, text, exchange.now);
     this.#pending.set(token, pending);
     const spelled = reader.topicLength !== 0 ? '' : text;
-    const ttl = extensions.ttl ?? 0;
     for (let at = 0; at < mailboxes.length; at++) {
       const { slot } = mailboxes[at];
       if (pending.slots.includes(slot)) continue;
       pending.slots.push(slot);
-      this.#toSlot(pending, token, slot, mailboxes, at, reader, session.sender.text, spelled, messageId, ttl);
+      this.#toSlot(
+        pending,
+        token,
+        slot,
+        mailboxes,
+        at,
+        reader,
+        session.sender.text,
+        spelled,
+        messageId,
+        ttl ?? 0,
+      );
     }
-    if (!text.startsWith(AGENT_PREFIX)) this.#alsoLive(session, route, id, reader);
+    // Who has no mailbox has nothing that could hold it back.
+    if (!text.startsWith(AGENT_PREFIX) && delay === null) this.#alsoLive(session, route, id, reader);
     this.#finishIfDone(token, pending);
   }
 

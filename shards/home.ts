@@ -100,6 +100,13 @@ export class Home implements MailboxOwner {
     return this.broken > 0 && this.broken === this.consumers.size;
   }
 
+  /** Takes a message in: at once, or when its delay is over. */
+  put(entry: MailboxEntry, wall: number): void {
+    const wait = entry.readyAt - wall;
+    if (wait > 0) this.mailbox.putLater(entry, performance.now() + wait);
+    else this.mailbox.put(entry);
+  }
+
   attach(session: number, name: string, prefetch: number): void {
     const known = this.consumers.get(session);
     if (known !== undefined) {

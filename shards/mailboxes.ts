@@ -11,7 +11,7 @@ import { TimingWheel } from '../lib/queues/timing-wheel.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import type { BreakerReason, BreakerWish } from '../lib/wire/control.js';
-import { keyOfFrame, writeDelivery } from '../lib/wire/delivery.js';
+import { delayOfFrame, keyOfFrame, writeDelivery } from '../lib/wire/delivery.js';
 import {
   Flag,
   OFFSET_FLAGS,
@@ -101,12 +101,13 @@ export class Mailboxes implements HomeOffice {
     const recovery = new Recovery();
     journal.open(recovery, (segment) => recovery.begin(segment));
     this.#journal = journal;
+    const wall = Date.now();
     for (const { number, record, segment, entries, ids } of recovery.mailboxes()) {
       const home = this.#settle(number, record, record.epoch);
       home.segment = segment;
       for (const [from, id] of ids) home.recent.add(from, id);
       for (const entry of entries) {
-        home.mailbox.put(entry);
+        home.put(entry, wall);
         journal.holds(entry);
       }
     }
@@ -219,10 +220,11 @@ export class Mailboxes implements HomeOffice {
       storedAt,
       deadline,
       journal.segment,
+      delayOfFrame(src, start, end),
     );
     entry.stored = place.stored;
     journal.holds(entry);
-    mailbox.put(entry);
+    home.put(entry, storedAt);
     if (intake.id !== '') recent.add(from, intake.id);
     intake.took(home, entry);
     this.touch(home);
@@ -306,6 +308,7 @@ export class Mailboxes implements HomeOffice {
     let bytes = 0;
     let inFlight = 0;
     let broken = 0;
+    let delayed = 0;
     for (const home of this.#homes.values()) {
       const { mailbox } = home;
       mailbox.check(wall);
@@ -314,6 +317,7 @@ export class Mailboxes implements HomeOffice {
       messages += mailbox.messages;
       bytes += mailbox.bytes;
       inFlight += mailbox.inFlight;
+      delayed += mailbox.delayed;
       broken += home.broken;
       if (mailbox.waiting > 0) this.touch(home);
       else if (
@@ -328,6 +332,7 @@ export class Mailboxes implements HomeOffice {
     counters[C.mailboxBytes] = bytes;
     counters[C.mailboxInFlight] = inFlight;
     counters[C.breakersOpen] = broken;
+    counters[C.mailboxDelayed] = delayed;
     counters[C.journalBytes] = this.#journal.fileBytes;
     this.#exchange.unsettle();
   }
@@ -383,7 +388,7 @@ export class Mailboxes implements HomeOffice {
       home.record();
       for (const entry of entries) {
         rewrite(journal, home, entry);
-        home.mailbox.put(entry);
+        home.put(entry, Date.now());
       }
     }
     // What cannot be written stays where it is, and is found again at the next start.

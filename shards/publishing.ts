@@ -16,7 +16,7 @@ import {
 } from '../lib/topics/topic.js';
 import type { BatchReader } from '../lib/wire/batch.js';
 import { checksumHolds, checksumSeed } from '../lib/wire/checksum.js';
-import { EXTENSION_FLAGS, Extensions } from '../lib/wire/extensions.js';
+import { EXTENSION_FLAGS, Extension, Extensions } from '../lib/wire/extensions.js';
 import { Flag } from '../lib/wire/frame.js';
 import type { Assured } from './assured.js';
 import type { Exchange } from './exchange.js';
@@ -224,6 +224,8 @@ export class Publishing {
       exchange.dropped(bytes, start, Reason.invalid, 1);
       return refusal('CHECKSUM_MISMATCH', null, text, this.#correlation());
     }
+    if (!assured && extensions.has(Extension.delay))
+      return refusal('BAD_EXTENSION', 'Only an assured message can be delayed.', text, this.#correlation());
     if (assured) return this.#store(session, reader, topic, text, id);
     const code = this.send(session.sender, topic, text, id, bytes, start, end, 1, reader.lane, flags);
     return code === null ? null : refusal(code, null, text, this.#correlation());

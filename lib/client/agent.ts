@@ -40,6 +40,11 @@ export interface AssuredOptions extends SendOptions {
   assured?: boolean | undefined;
   /** Names the message, 1 to 64 bytes: mailboxes drop what they have seen. Default, if assured: a random one. */
   messageId?: string | Uint8Array | undefined;
+  /**
+   * For assured messages alone: milliseconds from their arrival at the broker, before which they are not delivered, 0 to
+   * 604,800,000 (a week), and less than `ttl`. Those who have no mailbox do not get them.
+   */
+  delay?: number | undefined;
   /** Milliseconds to wait for the ack of an assured publish, 1 to 86,400,000. Default 5000. */
   timeout?: number | undefined;
 }
@@ -73,6 +78,7 @@ const ASSURED_OPTIONS: readonly (keyof AssuredOptions)[] = [
   ...SEND_OPTIONS,
   'assured',
   'messageId',
+  'delay',
   'timeout',
 ];
 const PUBLISH_OPTIONS: readonly (keyof PublishOptions)[] = [...ASSURED_OPTIONS, 'replyTo', 'correlation'];
@@ -172,6 +178,7 @@ export class Agent {
     if (options === undefined) return outbox.write(topics.get(topic), payload, settings.lane, 0, null);
     checkCallOptions(options, PUBLISH_OPTIONS);
     if (options.assured === true) return this.publishAssured(() => topics.get(topic), payload, options);
+    checkLive(options);
     return outbox.write(topics.get(topic), payload, this.laneOf(options), 0, options);
   }
 
@@ -191,6 +198,7 @@ export class Agent {
     if (options === undefined) return outbox.write(topics.to(agentId), payload, settings.lane, 0, null);
     checkCallOptions(options, ASSURED_OPTIONS);
     if (options.assured === true) return this.publishAssured(() => topics.to(agentId), payload, options);
+    checkLive(options);
     return outbox.write(topics.to(agentId), payload, this.laneOf(options), 0, options);
   }
 
@@ -223,6 +231,7 @@ export class Agent {
       const address = () => topics.get(capabilityAddress(checkCapability(capability)));
       return this.publishAssured(address, payload, options);
     }
+    if (options !== undefined) checkLive(options);
     try {
       const agentId = this.directory.pick(capability);
       if (agentId !== null) return this.send(agentId, payload, options);
@@ -346,6 +355,7 @@ export class Agent {
         key: options.key,
         traceparent: options.traceparent,
         headers: options.headers,
+        delay: options.delay === 0 ? undefined : options.delay,
       };
       outbox.write(topic(), payload, this.laneOf(options), Flag.assured, extensions);
       dispatch.listen();
@@ -402,6 +412,12 @@ function capabilityOf(target: unknown): string {
     if (typeof target.capability === 'string') return target.capability;
   }
   throw badOption('The receiver', target, 'an agentId or { capability: text }');
+}
+
+/** Throws BAD_OPTION for what only a mailbox can do. */
+function checkLive(options: AssuredOptions): void {
+  if (options.delay === undefined) return;
+  throw new FlowbusError('BAD_OPTION', 'delay needs assured: true, since a live message is kept nowhere.');
 }
 
 function asFlowbusError(error: unknown): FlowbusError {

@@ -31,6 +31,8 @@ export class MailboxEntry implements Timer<MailboxEntry> {
   end: number;
   /** Milliseconds since the Unix epoch; a deadline of Infinity is none. */
   readonly storedAt: number;
+  /** Not delivered before; its age counts from there. */
+  readonly readyAt: number;
   readonly deadline: number;
   /** The part of the journal that holds it. */
   segment: number;
@@ -71,6 +73,7 @@ export class MailboxEntry implements Timer<MailboxEntry> {
     storedAt: number,
     deadline: number,
     segment: number,
+    delay = 0,
   ) {
     this.offset = offset;
     this.lane = lane;
@@ -81,6 +84,7 @@ export class MailboxEntry implements Timer<MailboxEntry> {
     this.start = start;
     this.end = end;
     this.storedAt = storedAt;
+    this.readyAt = storedAt + delay;
     this.deadline = deadline;
     this.segment = segment;
     this.stored = 0;

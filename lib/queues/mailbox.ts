@@ -29,7 +29,7 @@ export interface MailboxPolicy {
   /** Messages, and bytes of their frames, that it holds at most. */
   maxMessages: number;
   maxBytes: number;
-  /** Milliseconds that a message waits at most. */
+  /** Milliseconds that a message waits at most, once its delay is over. */
   maxAge: number;
   /** Milliseconds that a consumer has for one message. */
   lease: number;
@@ -69,6 +69,8 @@ export class Mailbox {
   readonly #leases: EntryList;
   /** What is delayed, or waits for its next attempt. */
   readonly #away: EntryList;
+  /** How many of those are delayed. */
+  #delayed: number;
   readonly #wheel: TimingWheel<MailboxEntry>;
   /** What must be gone by a deadline. */
   readonly #deadlines: DeadlineHeap<MailboxEntry>;
@@ -92,6 +94,7 @@ export class Mailbox {
     this.#leased = new Map();
     this.#leases = new EntryList();
     this.#away = new EntryList();
+    this.#delayed = 0;
     this.#wheel = wheel;
     this.#deadlines = new DeadlineHeap();
     this.#keys = new OrderingKeys();
@@ -105,6 +108,10 @@ export class Mailbox {
 
   get inFlight(): number {
     return this.#leased.size;
+  }
+
+  get delayed(): number {
+    return this.#delayed;
   }
 
   get waiting(): number {
@@ -212,8 +219,8 @@ export class Mailbox {
   due(entry: MailboxEntry, now: number): void {
     if (entry.state === EntryState.leased) this.#fail(entry, 'timeout', now);
     else {
-      this.#away.remove(entry);
       const { state } = entry;
+      this.#return(entry);
       entry.state = EntryState.ready;
       if (state === EntryState.delayed) this.#lanes.append(entry);
       else this.#lanes.prepend(entry);
@@ -258,8 +265,15 @@ export class Mailbox {
   /** Until `due` it is not handed out. */
   #restUntil(entry: MailboxEntry, state: EntryState, due: number): void {
     entry.state = state;
+    if (state === EntryState.delayed) this.#delayed++;
     this.#away.append(entry);
     this.#wheel.add(entry, due);
+  }
+
+  #return(entry: MailboxEntry): void {
+    if (entry.state === EntryState.delayed) this.#delayed--;
+    this.#away.remove(entry);
+    this.#wheel.cancel(entry);
   }
 
   #expire(entry: MailboxEntry): void {
@@ -268,7 +282,7 @@ export class Mailbox {
   }
 
   #isOver(entry: MailboxEntry, wall: number): boolean {
-    return entry.deadline <= wall || entry.storedAt + this.policy.maxAge <= wall;
+    return entry.deadline <= wall || entry.readyAt + this.policy.maxAge <= wall;
   }
 
   /** Whether an ack of it is so late that it counts against its consumer. */
@@ -309,10 +323,7 @@ export class Mailbox {
     if (state === EntryState.leased) this.#unlease(entry);
     else if (state === EntryState.ready) this.#lanes.remove(entry);
     else if (state === EntryState.parked) this.#keys.remove(entry);
-    else if (state !== EntryState.gone) {
-      this.#away.remove(entry);
-      this.#wheel.cancel(entry);
-    }
+    else if (state !== EntryState.gone) this.#return(entry);
     entry.state = EntryState.gone;
     this.messages--;
     this.bytes -= entry.size;

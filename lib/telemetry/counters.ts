@@ -76,6 +76,7 @@ export const C = {
   breakersOpened: 58,
   breakersHalfOpened: 59,
   breakersClosed: 60,
+  mailboxDelayed: 61,
 } as const;
 export type CounterName = keyof typeof C;
 
@@ -173,6 +174,7 @@ export const METRICS: Readonly<Record<CounterName, MetricEntry>> = {
   mailboxMessages: gauge('mailbox_messages', 'Messages in mailboxes, those with consumers included.'),
   mailboxBytes: gauge('mailbox_bytes', 'Bytes of the messages in mailboxes.'),
   mailboxInFlight: gauge('mailbox_in_flight', 'Messages that consumers have and have not acked.'),
+  mailboxDelayed: gauge('mailbox_delayed', 'Messages in mailboxes whose delay is not over.'),
   journalBytes: gauge('journal_bytes', 'Bytes in the files of the journals.'),
   mailboxStored: counter('mailbox_stored', 'Messages journaled, once for each mailbox.'),
   mailboxDeliveries: counter('mailbox_deliveries', 'Messages handed from mailboxes to consumers.'),

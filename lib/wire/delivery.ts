@@ -7,7 +7,7 @@
  */
 
 import { sealFrame } from './checksum.js';
-import { keyIn } from './extensions.js';
+import { Extension, keyIn, valueIn } from './extensions.js';
 import {
   Encoding,
   Flag,
@@ -96,6 +96,14 @@ export function keyOfFrame(b: Uint8Array, start: number, end: number): string {
   if ((b[start + OFFSET_FLAGS] & Flag.extensions) === 0) return '';
   const extensions = start + HEADER_SIZE + b[start + OFFSET_TOPIC_LENGTH];
   return keyIn(b, extensions, end - readU32(b, start + OFFSET_PAYLOAD_SIZE));
+}
+
+/** Milliseconds before which the publish frame `b[start, end)`, which was checked before, must not be delivered; 0 without. */
+export function delayOfFrame(b: Uint8Array, start: number, end: number): number {
+  if ((b[start + OFFSET_FLAGS] & Flag.extensions) === 0) return 0;
+  const extensions = start + HEADER_SIZE + b[start + OFFSET_TOPIC_LENGTH];
+  const value = valueIn(b, extensions, end - readU32(b, start + OFFSET_PAYLOAD_SIZE), Extension.delay);
+  return value < 0 ? 0 : readU32(b, value);
 }
 
 /** Reads the payload `b[start, end)` of a deliver frame; null when it is none. */

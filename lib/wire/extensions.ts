@@ -16,10 +16,11 @@ export const Extension = {
   traceparent: 6,
   signature: 7,
   headers: 8,
+  delay: 10,
 } as const;
 export type Extension = (typeof Extension)[keyof typeof Extension];
 
-const KNOWN_TYPES = 9;
+const KNOWN_TYPES = 11;
 const FIRST_IGNORABLE = 128;
 const PREFIX = 3;
 
@@ -38,11 +39,14 @@ export const ERROR_HEADER = 'flowbus-error';
 /** The longest time to live (ms): a day. The shortest is 1: what may not live at all need not be sent. */
 export const MAX_TTL = 86_400_000;
 
+/** The longest delay (ms): a week. */
+export const MAX_DELAY = 604_800_000;
+
 /** The flags that must be set exactly when the extension that each stands for is present. */
 export const EXTENSION_FLAGS = Flag.expires | Flag.wantsReply | Flag.signed;
 
 // By type: the least and the greatest size of a value, and whether it is text.
-const LEAST = Uint16Array.of(0, 1, 1, 1, 4, 1, TRACEPARENT_SIZE, 1, 0);
+const LEAST = Uint16Array.of(0, 1, 1, 1, 4, 1, TRACEPARENT_SIZE, 1, 0, 1, 4);
 const GREATEST = Uint16Array.of(
   0,
   MAX_TOPIC_BYTES,
@@ -53,12 +57,19 @@ const GREATEST = Uint16Array.of(
   TRACEPARENT_SIZE,
   MAX_SIGNATURE,
   MAX_EXTENSION_SIZE,
+  0,
+  4,
 );
-const IS_TEXT = Uint8Array.of(0, 1, 0, 0, 0, 1, 1, 0, 0);
+const IS_TEXT = Uint8Array.of(0, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0);
 
 /** Whether `ttl` is a time to live (ms). */
 export function isTtl(ttl: number): boolean {
   return Number.isInteger(ttl) && ttl >= 1 && ttl <= MAX_TTL;
+}
+
+/** Whether `delay` is a delay (ms). */
+export function isDelay(delay: number): boolean {
+  return Number.isInteger(delay) && delay >= 1 && delay <= MAX_DELAY;
 }
 
 /** Checks the pairs of a user-headers value. */
@@ -116,11 +127,12 @@ export class Extensions {
       i = value + size;
       if (i > end) return 'BAD_EXTENSION';
       if (type >= FIRST_IGNORABLE) continue;
-      if (type === 0 || type >= KNOWN_TYPES) return 'UNKNOWN_EXTENSION';
+      if (type === 0 || type >= KNOWN_TYPES || GREATEST[type] === 0) return 'UNKNOWN_EXTENSION';
       const bit = 1 << type;
       if ((this.#present & bit) !== 0 || size < LEAST[type] || size > GREATEST[type]) return 'BAD_EXTENSION';
       if (IS_TEXT[type] === 1 && !isUtf8(b, value, i)) return 'BAD_UTF8';
       if (type === Extension.ttl && !isTtl(readU32(b, value))) return 'BAD_EXTENSION';
+      if (type === Extension.delay && !isDelay(readU32(b, value))) return 'BAD_EXTENSION';
       if (type === Extension.headers) {
         const code = checkHeaders(b, value, i);
         if (code !== null) return code;
@@ -190,6 +202,11 @@ export class Extensions {
     return this.has(Extension.ttl) ? readU32(this.#bytes, this.#starts[Extension.ttl]) : null;
   }
 
+  /** Milliseconds from the arrival at the broker, before which a mailbox does not deliver it. */
+  get delay(): number | null {
+    return this.has(Extension.delay) ? readU32(this.#bytes, this.#starts[Extension.delay]) : null;
+  }
+
   get key(): string | null {
     return this.#text(Extension.key);
   }
@@ -219,15 +236,19 @@ export class Extensions {
   }
 }
 
+/** Where the value of `type` begins in `b[start, end)`, extensions that were checked before; -1 without. */
+export function valueIn(b: Uint8Array, start: number, end: number, type: Extension): number {
+  for (let i = start; i < end; ) {
+    if (b[i] === type) return i + PREFIX;
+    i += PREFIX + (b[i + 1] | (b[i + 2] << 8));
+  }
+  return -1;
+}
+
 /** The ordering key in `b[start, end)`, extensions that were checked before; '' without. */
 export function keyIn(b: Uint8Array, start: number, end: number): string {
-  for (let i = start; i < end; ) {
-    const value = i + PREFIX;
-    const next = value + (b[i + 1] | (b[i + 2] << 8));
-    if (b[i] === Extension.key) return readUtf8(b, value, next);
-    i = next;
-  }
-  return '';
+  const value = valueIn(b, start, end, Extension.key);
+  return value < 0 ? '' : readUtf8(b, value, value + (b[value - 2] | (b[value - 1] << 8)));
 }
 
 /** What a sender attaches. Absent and undefined mean the same. */
@@ -248,9 +269,12 @@ export interface OutgoingExtensions {
   signature?: Uint8Array;
   /** At most 64, names of 1..255 bytes, 65,535 bytes in all. */
   headers?: Readonly<Record<string, string>>;
+  /** For mailboxes: not delivered before, whole milliseconds, 1..604,800,000, and less than `ttl`. */
+  delay?: number;
 }
 
 export const TTL_RULE = `ttl must be whole milliseconds, 1 to ${MAX_TTL}.`;
+const DELAY_RULE = `delay must be whole milliseconds, 1 to ${MAX_DELAY}.`;
 
 function refuse(name: string, least: number, greatest: number): never {
   throw new FlowbusError(
@@ -295,6 +319,15 @@ export function extensionsSize(e: OutgoingExtensions): number {
     size += PREFIX + 4;
   }
   if (e.headers !== undefined) size += PREFIX + headersSize(e.headers);
+  if (e.delay !== undefined) {
+    if (!isDelay(e.delay)) throw new FlowbusError('BAD_OPTION', DELAY_RULE);
+    if (e.ttl !== undefined && e.ttl <= e.delay)
+      throw new FlowbusError(
+        'BAD_OPTION',
+        'ttl must be longer than delay: both begin when the message arrives.',
+      );
+    size += PREFIX + 4;
+  }
   return size;
 }
 
@@ -304,7 +337,7 @@ export function extensionFlags(e: OutgoingExtensions): number {
     (e.ttl === undefined ? 0 : Flag.expires | Flag.extensions) |
     (e.replyTo === undefined ? 0 : Flag.wantsReply | Flag.extensions) |
     (e.signature === undefined ? 0 : Flag.signed | Flag.extensions);
-  const others = e.correlation ?? e.messageId ?? e.key ?? e.traceparent ?? e.headers;
+  const others = e.correlation ?? e.messageId ?? e.key ?? e.traceparent ?? e.headers ?? e.delay;
   return others === undefined ? flags : flags | Flag.extensions;
 }
 
@@ -331,6 +364,13 @@ function writeValue(
   return end;
 }
 
+function writeNumber(b: Uint8Array, o: number, type: Extension, value: number): number {
+  b[o] = type;
+  writeSize(b, o + 1, 4);
+  writeU32(b, o + PREFIX, value);
+  return o + PREFIX + 4;
+}
+
 function writeHeaders(b: Uint8Array, o: number, headers: Readonly<Record<string, string>>): number {
   let end = o + PREFIX;
   for (const name of Object.keys(headers)) {
@@ -352,14 +392,10 @@ export function writeExtensions(b: Uint8Array, o: number, e: OutgoingExtensions)
   let end = writeValue(b, o, Extension.replyTo, e.replyTo);
   end = writeValue(b, end, Extension.correlation, e.correlation);
   end = writeValue(b, end, Extension.messageId, e.messageId);
-  if (e.ttl !== undefined) {
-    b[end] = Extension.ttl;
-    writeSize(b, end + 1, 4);
-    writeU32(b, end + PREFIX, e.ttl);
-    end += PREFIX + 4;
-  }
+  if (e.ttl !== undefined) end = writeNumber(b, end, Extension.ttl, e.ttl);
   end = writeValue(b, end, Extension.key, e.key);
   end = writeValue(b, end, Extension.traceparent, e.traceparent);
   end = writeValue(b, end, Extension.signature, e.signature);
-  return e.headers === undefined ? end : writeHeaders(b, end, e.headers);
+  if (e.headers !== undefined) end = writeHeaders(b, end, e.headers);
+  return e.delay === undefined ? end : writeNumber(b, end, Extension.delay, e.delay);
 }

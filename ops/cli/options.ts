@@ -73,6 +73,11 @@ export function parseWait(value: string): number {
   return parseBetween(value, 1, DAY, 'from 1ms to 24h, such as 500ms or 5s');
 }
 
+/** Milliseconds that a mailbox holds a message back. */
+export function parseDelay(value: string): number {
+  return parseBetween(value, 1, 7 * DAY, 'from 1ms to 7d, such as 5s or 12h');
+}
+
 /** Milliseconds that a token lives: tokens count in seconds, and nobody takes one back before its end. */
 export function parseLife(value: string): number {
   return parseBetween(value, 1000, 365 * DAY, 'from 1s to 365d, such as 12h or 30d');

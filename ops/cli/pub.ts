@@ -1,11 +1,17 @@
 import { type Command, Option } from 'commander';
-import type { Agent, SendOptions } from '../../lib/client/index.js';
+import type { Agent, AssuredOptions, SendOptions } from '../../lib/client/index.js';
 import { FlowbusError } from '../../lib/errors.js';
 import { capabilityAddress } from '../../lib/topics/topic.js';
 import { note, noteError, withAgent } from './client.js';
 import { CommandError, EXIT_HELP, Exit, failureOf } from './exit.js';
 import { encodeInput, readLines, readWhole } from './input.js';
-import { addMessageOptions, type ClientOptions, type MessageOptions, parseCapability } from './options.js';
+import {
+  addMessageOptions,
+  type ClientOptions,
+  type MessageOptions,
+  parseCapability,
+  parseDelay,
+} from './options.js';
 import type { Output } from './output.js';
 
 interface PubOptions extends ClientOptions, MessageOptions {
@@ -13,6 +19,7 @@ interface PubOptions extends ClientOptions, MessageOptions {
   readonly whole?: boolean;
   readonly assured?: boolean;
   readonly capability?: string;
+  readonly delay?: number;
 }
 
 const EXAMPLES = `
@@ -25,6 +32,7 @@ Examples:
   flowbus pub page.new '{"page":4}' --assured          for a group, see sub --group
   flowbus pub _agent.worker-7 'do it' --assured        for the mailbox of an agent
   flowbus pub --capability ocr '{"page":4}' --assured  for one of the agents that can, see sub --capability
+  flowbus pub page.check '{"page":4}' --assured --delay 5m   not before five minutes have passed
   tail -f app.log | flowbus pub logs.app              one message for each line
   flowbus pub files.logo --whole < logo.png           one message in all
 ${EXIT_HELP}`;
@@ -95,7 +103,8 @@ async function pub(args: readonly string[], options: PubOptions, output: Output)
         refused++;
         noteError(output, json, error);
       });
-      const send = sendOptions(options);
+      const { delay } = options;
+      const send: AssuredOptions = { ...sendOptions(options), ...(delay !== undefined && { delay }) };
       let published = 0;
       let stored = 0;
       try {
@@ -108,8 +117,8 @@ async function pub(args: readonly string[], options: PubOptions, output: Output)
           }
           const goesOn =
             capability === undefined
-              ? agent.publish(topic, payload, send)
-              : agent.sendTo({ capability }, payload, send);
+              ? agent.publish(topic, payload, { ...send, assured: false })
+              : agent.sendTo({ capability }, payload, { ...send, assured: false });
           if (!goesOn) await agent.drained();
         }
       } finally {
@@ -138,7 +147,12 @@ export function addPub(program: Command, output: Output, done: (exit: Exit) => v
         parseCapability,
       ),
     )
-    .option('--assured', 'one after the other, each when it is stored by all mailboxes that match');
+    .option('--assured', 'one after the other, each when it is stored by all mailboxes that match')
+    .addOption(
+      new Option('--delay <duration>', 'with --assured: not delivered before, 1ms to 7d').argParser(
+        parseDelay,
+      ),
+    );
   addMessageOptions(command)
     .addHelpText('after', EXAMPLES)
     .action(async (_topic: unknown, _payload: unknown, _options: unknown, self: Command) => {

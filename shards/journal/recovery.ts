@@ -1,6 +1,6 @@
 /** What a journal says when it is read from its beginning: the mailboxes of a slot, with what has not left them. */
 import { MailboxEntry } from '../../lib/queues/mailbox-entry.js';
-import { keyOfFrame } from '../../lib/wire/delivery.js';
+import { delayOfFrame, keyOfFrame } from '../../lib/wire/delivery.js';
 import type { HomeRecord } from '../home.js';
 import type { JournalVisitor, ReadMessage } from './records.js';
 
@@ -90,6 +90,7 @@ export class Recovery implements JournalVisitor {
       storedAt,
       deadline,
       this.#segment,
+      delayOfFrame(bytes, start, end),
     );
     entry.stored = stored;
     // Nobody knows to whom it was delivered before the process ended.

@@ -213,6 +213,22 @@ describe('bad input', function () {
       extension(8, Uint8Array.of(1, 65, 9, 0, 66)),
     );
     bad('BAD_EXTENSION', '65 headers', extension(8, Buffer.from('\x01a\0\0'.repeat(65), 'latin1')));
+    bad('BAD_EXTENSION', 'a delay beyond a week', extension(10, Uint8Array.from(u32(604_800_001))));
+    bad('BAD_EXTENSION', 'a delay of what nothing keeps', extension(10, Uint8Array.from(u32(5))));
+    siege.refuses('BAD_EXTENSION', 'a delay that outlasts the time to live', (a) => [
+      a.sealed(
+        withExtensions(
+          good(a),
+          Buffer.concat([
+            extension(3, 'id'),
+            extension(4, Uint8Array.from(u32(5))),
+            extension(10, Uint8Array.from(u32(5))),
+          ]),
+          Flag.assured | Flag.expires,
+        ),
+        'open.x',
+      ),
+    ]);
     bad('BAD_UTF8', 'a key that is not UTF-8', extension(5, Uint8Array.of(0xff)));
     bad('BAD_UTF8', 'a reply-to that is not UTF-8', extension(1, Uint8Array.of(0xc0, 0x80)), Flag.wantsReply);
     bad('BAD_UTF8', 'a header that is not UTF-8', extension(8, Uint8Array.of(1, 65, 1, 0, 0x80)));

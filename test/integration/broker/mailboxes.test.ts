@@ -143,6 +143,29 @@ describe('mailboxes', () => {
       assert.deepEqual(got, ['long']);
     });
 
+    it('gets what is delayed no sooner than its delay is over', async () => {
+      const agentId = fresh(0);
+      const agent = await join(node.url, { agentId, mailbox: true });
+      const got = new Map<string, number>();
+      agent.on('message', (message) => {
+        got.set(message.text(), Date.now());
+      });
+      const sender = await join(node.url, fresh(1));
+      const began = Date.now();
+      for (const delay of [60, 20, 0])
+        await sender.send(agentId, `${delay}`, { assured: true, delay, ttl: 30_000 });
+      await until('all', () => got.size === 3);
+      for (const [delay, at] of got) assert.ok(at >= began + Number(delay), `${delay}: ${at - began} ms`);
+    });
+
+    it('refuses a delay that nothing could keep', async () => {
+      const agentId = fresh(0);
+      const agent = await join(node.url, { agentId, mailbox: true });
+      const bad = { assured: true, delay: 100, ttl: 100 } as const;
+      await assert.rejects(agent.send(agentId, 'x', bad), refusedWith('BAD_OPTION'));
+      await assert.rejects(agent.send(agentId, 'x', { assured: true, delay: -1 }), refusedWith('BAD_OPTION'));
+    });
+
     it('is full at the limit that its agent has set, and has room again when it has come', async () => {
       const agentId = fresh(0);
       await (await join(node.url, { agentId, mailbox: { maxMessages: 3 } })).close();

@@ -43,8 +43,8 @@ describe('flowbus, with mailboxes', function () {
     assert.equal(await first.exit(), 0, first.err);
     assert.match(first.out, /^page\.new {2}cli-\S+ {2}1\n$/);
 
-    for (const text of ['2', '3']) {
-      const later = flowbus('pub', 'page.new', text, '--assured');
+    for (const [text, ...delay] of [['2'], ['3', '--delay', '50ms']]) {
+      const later = flowbus('pub', 'page.new', text, '--assured', ...delay);
       assert.equal(await later.exit(), 0, later.err);
     }
     const second = flowbus('sub', 'page.*', '--group', 'ocr', '--count', '2');

@@ -177,6 +177,8 @@ describe('Agent', () => {
         ['BAD_OPTION', () => agent.publish('a', 'x', { priority: 'urgent' as 'high' })],
         ['BAD_OPTION', () => agent.publish('a', 'x', { ttl: 0 })],
         ['BAD_OPTION', () => agent.publish('a', 'x', { ttl: 86_400_001 })],
+        ['BAD_OPTION', () => agent.publish('a', 'x', { delay: 5 })],
+        ['BAD_OPTION', () => agent.send('b', 'x', { delay: 5 })],
         ['BAD_OPTION', () => agent.publish('a', undefined as unknown as string)],
         ['BAD_OPTION', () => agent.publish('a', (() => 0) as unknown as object)],
         ['PAYLOAD_TOO_LARGE', () => agent.publish('a', new Uint8Array(65_536))],

@@ -43,7 +43,7 @@ class Rig {
     );
   }
 
-  put(lane = 2, ttl = Number.POSITIVE_INFINITY, key = ''): MailboxEntry {
+  put(lane = 2, ttl = Number.POSITIVE_INFINITY, key = '', delay = 0): MailboxEntry {
     const { nextOffset } = this.mailbox;
     const entry = new MailboxEntry(
       nextOffset,
@@ -57,8 +57,10 @@ class Rig {
       this.wall,
       this.wall + ttl,
       1,
+      delay,
     );
-    this.mailbox.put(entry);
+    if (delay > 0) this.mailbox.putLater(entry, this.now + delay);
+    else this.mailbox.put(entry);
     return entry;
   }
 
@@ -298,6 +300,37 @@ describe('Mailbox', () => {
     assert.equal(rig.mailbox.bytes, 0);
   });
 
+  it('holds back what is delayed, and counts its age from then on', () => {
+    const rig = new Rig();
+    const delay = 20_000;
+    rig.put(2, undefined, '', delay);
+    rig.put(2, delay + 50, '', delay);
+    rig.put(2, undefined, '', delay);
+    rig.put();
+    const consumer = rig.consumer();
+    assert.deepEqual([rig.take(consumer), rig.take(consumer)], [4, null]);
+    rig.mailbox.ack(consumer, 4);
+    assert.equal(rig.mailbox.delayed, 3);
+    rig.pass(delay - 1);
+    assert.equal(rig.take(consumer), null);
+    const before = rig.put();
+    rig.pass(1);
+    assert.equal(rig.mailbox.delayed, 0);
+    assert.deepEqual([rig.take(consumer), rig.take(consumer), rig.take(consumer)], [before.offset, 1, 2]);
+    rig.mailbox.ack(consumer, before.offset);
+    rig.mailbox.detach(consumer);
+    rig.pass(50);
+    assert.deepEqual(rig.expired, [2]);
+    rig.pass(POLICY.maxAge - 51);
+    assert.deepEqual(rig.expired, [2]);
+    rig.pass(1);
+    assert.deepEqual(rig.expired, [2, 1, 3]);
+    // One that is withdrawn before it is due.
+    rig.mailbox.withdraw(rig.put(2, undefined, '', delay));
+    assert.equal(rig.mailbox.delayed, 0);
+    assert.equal(rig.wheel.next, Number.POSITIVE_INFINITY);
+  });
+
   it('has room up to its limits', () => {
     const rig = new Rig({ maxMessages: 2, maxBytes: 1000 });
     assert.ok(rig.mailbox.hasRoom(1000));
@@ -325,6 +358,7 @@ describe('Mailbox', () => {
               which % 5,
               which % 3 === 0 ? which : undefined,
               which % 2 === 0 ? '' : `k${which % 7}`,
+              who === 0 ? which % 4 : 0,
             );
             all.set(entry.offset, entry);
           } else if (what === 1) {
@@ -343,6 +377,7 @@ describe('Mailbox', () => {
             if (entry !== null) {
               assert.ok(!done.has(entry.offset), 'delivered although it was acked');
               assert.ok(entry.deadline > rig.wall, 'delivered after its deadline');
+              assert.ok(entry.readyAt <= rig.wall, 'delivered before its delay was over');
               assert.ok(entry.consumer!.inFlight <= 4);
               if (entry.key !== '') {
                 const held = [...all.values()].filter(

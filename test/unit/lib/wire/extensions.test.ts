@@ -7,6 +7,7 @@ import {
   Extensions,
   extensionFlags,
   extensionsSize,
+  MAX_DELAY,
   MAX_HEADERS,
   MAX_TTL,
   type OutgoingExtensions,
@@ -23,19 +24,22 @@ function textOf(least: number, greatest: number): fc.Arbitrary<string> {
     .filter((text) => Buffer.byteLength(text) <= greatest);
 }
 
-const outgoing: fc.Arbitrary<OutgoingExtensions> = fc.record(
-  {
-    replyTo: textOf(1, 255),
-    correlation: fc.uint8Array({ minLength: 1, maxLength: 64 }),
-    messageId: fc.uint8Array({ minLength: 1, maxLength: 64 }),
-    ttl: fc.integer({ min: 1, max: MAX_TTL }),
-    key: textOf(1, 255),
-    traceparent: fc.constant(TRACEPARENT),
-    signature: fc.uint8Array({ minLength: 1, maxLength: 1024 }),
-    headers: fc.dictionary(textOf(1, 40), textOf(0, 300), { maxKeys: 8 }),
-  },
-  { requiredKeys: [] },
-);
+const outgoing: fc.Arbitrary<OutgoingExtensions> = fc
+  .record(
+    {
+      replyTo: textOf(1, 255),
+      correlation: fc.uint8Array({ minLength: 1, maxLength: 64 }),
+      messageId: fc.uint8Array({ minLength: 1, maxLength: 64 }),
+      ttl: fc.integer({ min: 1, max: MAX_TTL }),
+      key: textOf(1, 255),
+      traceparent: fc.constant(TRACEPARENT),
+      signature: fc.uint8Array({ minLength: 1, maxLength: 1024 }),
+      headers: fc.dictionary(textOf(1, 40), textOf(0, 300), { maxKeys: 8 }),
+      delay: fc.integer({ min: 1, max: MAX_DELAY }),
+    },
+    { requiredKeys: [] },
+  )
+  .filter(({ ttl, delay }) => ttl === undefined || delay === undefined || ttl > delay);
 
 function encode(e: OutgoingExtensions): Uint8Array {
   const b = new Uint8Array(extensionsSize(e));
@@ -61,6 +65,7 @@ const SAMPLES: [Extension, Uint8Array][] = [
   [Extension.traceparent, utf8(TRACEPARENT)],
   [Extension.signature, Uint8Array.of(3)],
   [Extension.headers, Uint8Array.of(1, 97, 1, 0, 98)],
+  [Extension.delay, Uint8Array.of(1, 0, 0, 0)],
 ];
 
 describe('extensions', () => {
@@ -83,6 +88,7 @@ describe('extensions', () => {
         assert.equal(reader.traceparent, e.traceparent ?? null);
         assert.deepEqual(reader.signature, e.signature ?? null);
         assert.deepEqual(reader.headers, e.headers === undefined ? null : { ...e.headers });
+        assert.equal(reader.delay, e.delay ?? null);
         assert.equal(reader.flags, extensionFlags(e) & EXTENSION_FLAGS);
         assert.equal((extensionFlags(e) & Flag.extensions) !== 0, size > 0);
       }),
@@ -99,7 +105,9 @@ describe('extensions', () => {
         return b;
       }),
       fc
-        .array(fc.tuple(fc.constantFrom(1, 2, 3, 4, 5, 6, 7, 8, 9, 128), fc.uint8Array({ maxLength: 12 })))
+        .array(
+          fc.tuple(fc.constantFrom(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 128), fc.uint8Array({ maxLength: 12 })),
+        )
         .map((parts) => Uint8Array.from(parts.flatMap(([type, value]) => [...tlv(type, value)]))),
     );
     fc.assert(
@@ -165,9 +173,17 @@ describe('extensions', () => {
     }
   });
 
+  it('takes a delay of 1 ms to a week only, and none that outlasts the time to live', () => {
+    const delay = (value: number) => tlv(Extension.delay, new Uint8Array(Uint32Array.of(value).buffer));
+    for (const value of [1, MAX_DELAY]) assert.equal(read(delay(value)), null);
+    for (const value of [0, MAX_DELAY + 1, 0xffff_ffff]) assert.equal(read(delay(value)), 'BAD_EXTENSION');
+    for (const wrong of [{ delay: 0 }, { delay: 1.5 }, { delay: MAX_DELAY + 1 }, { delay: 5, ttl: 5 }])
+      assert.throws(() => extensionsSize(wrong), { code: 'BAD_OPTION' });
+  });
+
   it('ignores unknown types from 128 on and refuses others', () => {
     for (let type = 0; type < 256; type++) {
-      if (type >= 1 && type <= 8) continue;
+      if (type >= 1 && type <= 10 && type !== 9) continue;
       const expected = type >= 128 ? null : 'UNKNOWN_EXTENSION';
       assert.equal(read(tlv(type, Uint8Array.of(1)), tlv(Extension.key, utf8('k'))), expected, `${type}`);
     }

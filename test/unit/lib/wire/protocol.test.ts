@@ -54,6 +54,7 @@ function again(b: Uint8Array, seed: number): Uint8Array {
     traceparent: extensions.traceparent ?? undefined,
     signature: extensions.signature ?? undefined,
     headers: extensions.headers ?? undefined,
+    delay: extensions.delay ?? undefined,
   };
   assert.equal(extensionsSize(outgoing), payloadStart - extensionsStart);
 
