@@ -1,6 +1,7 @@
 /** A mailbox where it lives: its messages, the ids that it has seen, and its consumers by session. */
 import { Breaker } from '../lib/queues/breaker.js';
 import { Consumer } from '../lib/queues/consumer.js';
+import type { Shares } from '../lib/queues/entry-lanes.js';
 import { Mailbox, type MailboxOwner, type MailboxPolicy } from '../lib/queues/mailbox.js';
 import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { RecentIds } from '../lib/queues/recent-ids.js';
@@ -30,6 +31,14 @@ export interface HomeOffice {
   onBreaker(home: Home, consumer: Consumer, reason: BreakerReason): void;
 }
 
+/** What all mailboxes of a slot stand on. */
+export interface HomeGround {
+  readonly journal: Journal;
+  readonly wheel: TimingWheel<MailboxEntry>;
+  readonly shares: Shares;
+  readonly office: HomeOffice;
+}
+
 export class Home implements MailboxOwner {
   readonly number: number;
   readonly notice: MailboxNotice;
@@ -51,19 +60,17 @@ export class Home implements MailboxOwner {
   readonly #office: HomeOffice;
 
   constructor(
-    journal: Journal,
+    ground: HomeGround,
     number: number,
     notice: MailboxNotice,
     policy: MailboxPolicy,
-    wheel: TimingWheel<MailboxEntry>,
-    office: HomeOffice,
     wall: number,
   ) {
-    this.#journal = journal;
-    this.#office = office;
+    this.#journal = ground.journal;
+    this.#office = ground.office;
     this.number = number;
     this.notice = notice;
-    this.mailbox = new Mailbox(policy, this, wheel);
+    this.mailbox = new Mailbox(policy, this, ground.wheel, ground.shares);
     this.recent = new RecentIds(KNOWN_IDS);
     this.consumers = new Map();
     this.broken = 0;

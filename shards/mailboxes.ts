@@ -5,6 +5,7 @@
 import { FlowbusError } from '../lib/errors.js';
 import type { BreakerPolicy } from '../lib/queues/breaker.js';
 import type { Consumer } from '../lib/queues/consumer.js';
+import type { Shares } from '../lib/queues/entry-lanes.js';
 import type { MailboxPolicy } from '../lib/queues/mailbox.js';
 import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { TimingWheel } from '../lib/queues/timing-wheel.js';
@@ -24,7 +25,7 @@ import {
 import { readTimeToLive } from '../lib/wire/ttl.js';
 import { Alarm } from './alarm.js';
 import type { Exchange } from './exchange.js';
-import { Home, type HomeOffice } from './home.js';
+import { Home, type HomeGround, type HomeOffice } from './home.js';
 import { type ConsumeSpec, Intake, type MailboxPort, NOBODY } from './intake.js';
 import { Journal, type JournalSettings } from './journal/journal.js';
 import { Recovery } from './journal/recovery.js';
@@ -56,7 +57,9 @@ export class Mailboxes implements HomeOffice {
   readonly #port: MailboxPort;
   readonly #policy: MailboxPolicy;
   readonly #slot: number;
+  readonly #shares: Shares;
   #journal: Journal | null;
+  #ground: HomeGround | null;
   /** By number; bounded by MAX_MAILBOXES. */
   readonly #homes: Map<number, Home>;
   #nextNumber: number;
@@ -70,13 +73,21 @@ export class Mailboxes implements HomeOffice {
   readonly #frame: Uint8Array;
   readonly #view: DataView;
 
-  constructor(exchange: Exchange, table: MailboxTable, port: MailboxPort, policy: MailboxPolicy) {
+  constructor(
+    exchange: Exchange,
+    table: MailboxTable,
+    port: MailboxPort,
+    policy: MailboxPolicy,
+    shares: Shares,
+  ) {
     this.#exchange = exchange;
     this.#table = table;
     this.#port = port;
     this.#policy = policy;
     this.#slot = exchange.settings.slot;
+    this.#shares = shares;
     this.#journal = null;
+    this.#ground = null;
     this.#homes = new Map();
     this.#nextNumber = 1;
     this.#intakes = [];
@@ -101,6 +112,12 @@ export class Mailboxes implements HomeOffice {
     const recovery = new Recovery();
     journal.open(recovery, (segment) => recovery.begin(segment));
     this.#journal = journal;
+    this.#ground = {
+      journal,
+      wheel: this.#wheel,
+      shares: this.#shares,
+      office: this,
+    };
     const wall = Date.now();
     for (const { number, record, segment, entries, ids } of recovery.mailboxes()) {
       const home = this.#settle(number, record, record.epoch);
@@ -369,7 +386,7 @@ export class Mailboxes implements HomeOffice {
     // A journal that an older version wrote says less.
     const policy = { ...this.#policy, ...record.policy };
     const notice: MailboxNotice = { handle: handleOf(this.#slot, number), name, kind, pattern, epoch };
-    const home = new Home(this.#journal!, number, notice, policy, this.#wheel, this, Date.now());
+    const home = new Home(this.#ground!, number, notice, policy, Date.now());
     home.mailbox.nextOffset = nextOffset;
     this.#homes.set(number, home);
     if (number >= this.#nextNumber) this.#nextNumber = number + 1;

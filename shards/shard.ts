@@ -93,21 +93,27 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
       maxSubscriptions: config.maxSubscriptions,
     });
     this.table = new MailboxTable(this.exchange);
-    this.mailboxes = new Mailboxes(this.exchange, this.table, this, {
-      maxMessages: config.mailboxMessages,
-      maxBytes: config.mailboxSize,
-      maxAge: config.mailboxAge,
-      lease: config.lease,
-      retryBase: config.retryBase,
-      retryCap: config.retryCap,
-      balance: 'least-in-flight',
-      breaker: {
-        failures: config.breakerFailures,
-        window: config.breakerWindow,
-        coolDown: config.breakerCoolDown,
-        slowAck: 0,
+    this.mailboxes = new Mailboxes(
+      this.exchange,
+      this.table,
+      this,
+      {
+        maxMessages: config.mailboxMessages,
+        maxBytes: config.mailboxSize,
+        maxAge: config.mailboxAge,
+        lease: config.lease,
+        retryBase: config.retryBase,
+        retryCap: config.retryCap,
+        balance: 'least-in-flight',
+        breaker: {
+          failures: config.breakerFailures,
+          window: config.breakerWindow,
+          coolDown: config.breakerCoolDown,
+          slowAck: 0,
+        },
       },
-    });
+      { weights: config.laneWeights, boost: config.laneBoost },
+    );
     this.assured = new Assured(this.exchange, this.mailboxes);
     this.consuming = new Consuming(this.exchange, this.interest, this.table, this.mailboxes, (number) =>
       this.sessions.bearer(number),

@@ -4,6 +4,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { availableParallelism } from 'node:os';
+import { DEFAULT_SHARES } from '../queues/entry-lanes.js';
 import type { Kind } from './kinds.js';
 import * as kind from './kinds.js';
 
@@ -120,6 +121,16 @@ const SETTINGS = {
     kind.duration(100, 60 * MINUTE),
     5 * SECOND,
     'how long an open breaker keeps messages from its consumer before it tries it with one; doubled up to 32 times as long while that fails',
+  ),
+  laneWeights: setting<readonly number[]>(
+    kind.weights(1000),
+    DEFAULT_SHARES.weights,
+    'messages that each lane of a mailbox may hand out in a round, critical first',
+  ),
+  laneBoost: setting(
+    kind.integer(1, 100),
+    DEFAULT_SHARES.boost,
+    'factor by which low and background get more while the mailbox is over 80 % full, until it is at 60 %',
   ),
   links: setting(
     kind.choice(['auto', 'shared-memory', 'unix-socket']),

@@ -4,6 +4,7 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { LANE_COUNT } from '../wire/frame.js';
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.js';
 
 export interface Kind<T> {
@@ -144,6 +145,20 @@ export function origins(): Kind<readonly string[]> {
 }
 
 const MAX_ORIGINS = 64;
+
+/** A weight for each lane, most urgent first: a list in YAML, separated by commas elsewhere. */
+export function weights(max: number): Kind<readonly number[]> {
+  const split = (text: string): number[] =>
+    text.split(',').map((part) => parseInteger(part.trim()) ?? Number.NaN);
+  return {
+    schema: z
+      .union([z.array(z.number()), z.string().transform(split)])
+      .pipe(z.array(z.int().min(1).max(max)).length(LANE_COUNT)),
+    allowed: `${LANE_COUNT} whole numbers from 1 to ${grouped(max)}, separated by commas, that of the most urgent lane first`,
+    placeholder: 'list',
+    format: (value) => value.join(','),
+  };
+}
 
 function isOrigin(text: string): boolean {
   if (text === '*') return true;

@@ -3,18 +3,32 @@ import { LANE_COUNT } from '../wire/frame.js';
 import { EntryList } from './entry-list.js';
 import type { MailboxEntry } from './mailbox-entry.js';
 
-/** Messages that each lane may hand out in a round, most urgent first; of 31 handed out one at least is background, if any waits. */
-const QUANTUM = [16, 8, 4, 2, 1];
+/** How the lanes share what is handed out. */
+export interface Shares {
+  /** Messages that each lane may hand out in a round, most urgent first; each at least 1, so that none starves. */
+  readonly weights: readonly number[];
+  /** What low and background get more, as a factor, while a mailbox is under pressure: it must not fill up with them. */
+  readonly boost: number;
+}
+
+/** Of 31 messages that are handed out one at least is background, if any waits; under pressure 2 of 34. */
+export const DEFAULT_SHARES: Shares = { weights: [16, 8, 4, 2, 1], boost: 2 };
+const FIRST_BOOSTED = 3;
 
 export class EntryLanes {
+  /** Low and background get more. */
+  boosted: boolean;
+  readonly #shares: Shares;
   readonly #lanes: EntryList[];
   /** What each lane may still hand out in this round. */
   readonly #left: number[];
   #turn: number;
 
-  constructor() {
+  constructor(shares: Shares) {
+    this.boosted = false;
+    this.#shares = shares;
     this.#lanes = Array.from({ length: LANE_COUNT }, () => new EntryList());
-    this.#left = [...QUANTUM];
+    this.#left = [...shares.weights];
     this.#turn = 0;
   }
 
@@ -45,7 +59,8 @@ export class EntryLanes {
         this.#left[turn]--;
         return first;
       }
-      this.#left[turn] = QUANTUM[turn];
+      const { weights, boost } = this.#shares;
+      this.#left[turn] = this.boosted && turn >= FIRST_BOOSTED ? weights[turn] * boost : weights[turn];
       this.#turn = turn === LANE_COUNT - 1 ? 0 : turn + 1;
       tried++;
     }

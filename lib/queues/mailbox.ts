@@ -10,6 +10,8 @@
  *
  * What ends at a time (a delay, a lease, the rest before another attempt) is a timer in a wheel, which all mailboxes of a shard share.
  *
+ * Whose deadline is near goes ahead of its turn, but never two in a row: half of what is handed out, at least, goes by lanes.
+ *
  * Of the messages with one ordering key, one at a time is leased or waits to be tried again; the others are parked behind it. As
  * long as some are, a consumer that has acked one gets the next, so that what it knows of the key serves it again.
  */
@@ -18,8 +20,8 @@ import { LANE_COUNT } from '../wire/frame.js';
 import { Balancer } from './balance.js';
 import { type BreakerPolicy, SLOW_SHARE } from './breaker.js';
 import type { Consumer } from './consumer.js';
-import { DeadlineHeap } from './deadline-heap.js';
-import { EntryLanes } from './entry-lanes.js';
+import { Deadlines } from './deadlines.js';
+import { DEFAULT_SHARES, EntryLanes, type Shares } from './entry-lanes.js';
 import { EntryList } from './entry-list.js';
 import { EntryState, type MailboxEntry } from './mailbox-entry.js';
 import { OrderingKeys } from './ordering-keys.js';
@@ -43,8 +45,6 @@ export interface MailboxPolicy {
 }
 
 const EXPIRED_PER_CHECK = 10_000;
-/** Deadlines of messages that are gone are forgotten when there are more of them than this and of messages together. */
-const SPARE_DEADLINES = 1024;
 
 export interface MailboxOwner {
   /** It was dropped: its time to live, or the time that a mailbox keeps it, is over. */
@@ -72,8 +72,9 @@ export class Mailbox {
   /** How many of those are delayed. */
   #delayed: number;
   readonly #wheel: TimingWheel<MailboxEntry>;
-  /** What must be gone by a deadline. */
-  readonly #deadlines: DeadlineHeap<MailboxEntry>;
+  readonly #deadlines: Deadlines;
+  /** The last message went ahead of its turn. */
+  #jumped: boolean;
   readonly #keys: OrderingKeys;
   readonly #balancer: Balancer;
   readonly #jitter: () => number;
@@ -83,6 +84,7 @@ export class Mailbox {
     policy: MailboxPolicy,
     owner: MailboxOwner,
     wheel: TimingWheel<MailboxEntry>,
+    shares: Shares = DEFAULT_SHARES,
     jitter: () => number = Math.random,
   ) {
     this.policy = policy;
@@ -90,13 +92,14 @@ export class Mailbox {
     this.bytes = 0;
     this.messages = 0;
     this.#owner = owner;
-    this.#lanes = new EntryLanes();
+    this.#lanes = new EntryLanes(shares);
     this.#leased = new Map();
     this.#leases = new EntryList();
     this.#away = new EntryList();
     this.#delayed = 0;
     this.#wheel = wheel;
-    this.#deadlines = new DeadlineHeap();
+    this.#deadlines = new Deadlines();
+    this.#jumped = false;
     this.#keys = new OrderingKeys();
     this.#balancer = new Balancer();
     this.#jitter = jitter;
@@ -108,6 +111,11 @@ export class Mailbox {
 
   get inFlight(): number {
     return this.#leased.size;
+  }
+
+  /** Its less urgent lanes get more, so that it does not fill up with what they hold. */
+  set boosted(boosted: boolean) {
+    this.#lanes.boosted = boosted;
   }
 
   get delayed(): number {
@@ -126,6 +134,7 @@ export class Mailbox {
   /** Takes a message in, at its offset. Whether there is room was asked before: what a journal held comes back in any case. */
   put(entry: MailboxEntry): void {
     this.#receive(entry);
+    this.#deadlines.add(entry, this.messages);
     this.#lanes.append(entry);
   }
 
@@ -169,7 +178,7 @@ export class Mailbox {
    */
   take(next: Consumer, now: number, wall: number): MailboxEntry | null {
     for (;;) {
-      const entry = this.#lanes.next();
+      const entry = this.#next(wall);
       if (entry === null) return null;
       if (this.#isOver(entry, wall)) {
         this.#expire(entry);
@@ -222,8 +231,11 @@ export class Mailbox {
       const { state } = entry;
       this.#return(entry);
       entry.state = EntryState.ready;
-      if (state === EntryState.delayed) this.#lanes.append(entry);
-      else this.#lanes.prepend(entry);
+      if (state === EntryState.delayed) {
+        // Its deadline, if it has one, is later than its delay.
+        this.#deadlines.add(entry, this.messages);
+        this.#lanes.append(entry);
+      } else this.#lanes.prepend(entry);
     }
     this.#owner.onDue();
   }
@@ -258,8 +270,6 @@ export class Mailbox {
     entry.mailbox = this;
     this.messages++;
     this.bytes += entry.size;
-    this.#deadlines.push(entry, entry.deadline);
-    if (this.#deadlines.size > 2 * this.messages + SPARE_DEADLINES) this.#deadlines.retain(isHere);
   }
 
   /** Until `due` it is not handed out. */
@@ -274,6 +284,13 @@ export class Mailbox {
     if (entry.state === EntryState.delayed) this.#delayed--;
     this.#away.remove(entry);
     this.#wheel.cancel(entry);
+  }
+
+  /** What is to be handed out next; it stays where it is. */
+  #next(wall: number): MailboxEntry | null {
+    const urgent = this.#jumped ? null : this.#deadlines.urgent(wall);
+    this.#jumped = urgent !== null;
+    return urgent ?? this.#lanes.next();
   }
 
   #expire(entry: MailboxEntry): void {
@@ -338,8 +355,4 @@ export class Mailbox {
     next.state = EntryState.ready;
     this.#lanes.prepend(next);
   }
-}
-
-function isHere(entry: MailboxEntry): boolean {
-  return entry.state !== EntryState.gone;
 }

@@ -19,6 +19,25 @@ describe('DeadlineHeap', () => {
     );
   });
 
+  it('gives out what is due at the same time in the order in which it came', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(5)), (times) => {
+        const heap = new DeadlineHeap<[time: number, index: number]>();
+        times.forEach((time, i) => {
+          heap.push([time, i], time);
+        });
+        heap.retain(([, i]) => i % 7 !== 0);
+        const got: [number, number][] = [];
+        for (let item = heap.pop(9); item !== null; item = heap.pop(9)) got.push(item);
+        const kept = times.map((time, i): [number, number] => [time, i]).filter(([, i]) => i % 7 !== 0);
+        assert.deepEqual(
+          got,
+          kept.sort((a, b) => a[0] - b[0] || a[1] - b[1]),
+        );
+      }),
+    );
+  });
+
   it('keeps what is retained in order, and nothing that is never due', () => {
     const heap = new DeadlineHeap<number>();
     for (const time of [5, 1, 4, Number.POSITIVE_INFINITY, 2, 3]) heap.push(time, time);
