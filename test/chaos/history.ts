@@ -1,39 +1,123 @@
 /**
  * What publishers were promised and what consumers got, under unique ids: no acked message lost, none twice but where that is
- * flagged, and for one consumer each publisher's messages in their order but where they came again.
+ * flagged, and everything in its order but for what came again.
  */
 import assert from 'node:assert/strict';
-import type { Message } from '../../lib/client/index.js';
+
+/** `publisher:lane:key:number`: the numbers of one publisher, lane and key only rise. */
+export type Id = string;
+
+export interface Receipt {
+  id: Id;
+  /** 0 where this was said to be the first delivery. */
+  redelivered: number;
+  /** Microseconds of a clock that all processes of the machine share. */
+  at: number;
+  /** The process that got it. */
+  by: number;
+}
+
+export function idOf(publisher: string, lane: string, key: string, number: number): Id {
+  return `${publisher}:${lane}:${key}:${number}`;
+}
+
+/** What the numbers of an id count. */
+export function chainOf(id: Id): string {
+  return id.slice(0, id.lastIndexOf(':'));
+}
+
+export function numberOf(id: Id): number {
+  return Number(id.slice(id.lastIndexOf(':') + 1));
+}
+
+/** A clock of the machine, not of the process. */
+export function clock(): number {
+  return Number(process.hrtime.bigint() / 1000n);
+}
 
 export class History {
   /** Acked to their publishers. */
-  readonly acked = new Set<string>();
-  /** How often each was received. */
-  readonly received = new Map<string, number>();
-  readonly wrong: string[] = [];
-  repeats = 0;
-  private readonly last = new Map<string, number>();
+  readonly acked = new Set<Id>();
+  readonly receipts: Receipt[] = [];
+  readonly #received = new Set<Id>();
+  readonly #resumed: { by: number; at: number; left: number }[] = [];
 
-  /** `ordered`: whoever receives is the only consumer of its mailbox. */
-  receive(message: Message, ordered: boolean): void {
-    const id = message.text();
-    const before = this.received.get(id) ?? 0;
-    this.received.set(id, before + 1);
-    if (message.redelivered > 0) this.repeats++;
-    if (before > 0 && message.redelivered === 0) this.wrong.push(`${id} came again without a flag`);
-    if (!ordered || message.redelivered > 0) return;
-    const [publisher, number] = id.split(':');
-    const last = this.last.get(publisher) ?? 0;
-    if (Number(number) <= last) this.wrong.push(`${id} came after ${last}`);
-    this.last.set(publisher, Number(number));
+  receive(receipt: Receipt): void {
+    this.receipts.push(receipt);
+    this.#received.add(receipt.id);
   }
 
-  get missing(): string[] {
-    return [...this.acked].filter((id) => !this.received.has(id));
+  /**
+   * The process goes on after it was stopped: up to `prefetch` messages that it had then come behind those that others have got
+   * meanwhile, for the lease was over.
+   */
+  resumed(by: number, prefetch: number): void {
+    this.#resumed.push({ by, at: clock(), left: prefetch });
   }
 
-  check(): void {
-    assert.deepEqual(this.wrong, []);
-    assert.deepEqual(this.missing, []);
+  get missing(): Id[] {
+    return [...this.acked].filter((id) => !this.#received.has(id));
+  }
+
+  /** Times that something came that was said to be a repeat. */
+  get repeats(): number {
+    return this.receipts.filter(({ redelivered }) => redelivered > 0).length;
+  }
+
+  /**
+   * `order`: with one consumer, what is no repeat comes in the order of its chain. By key, among many, nothing comes behind what
+   * follows it, repeats neither: until it is acked the next one waits.
+   */
+  check(order: 'one-consumer' | 'by-key' | 'none'): void {
+    assert.deepEqual(this.missing, [], 'acked and never received');
+    assert.deepEqual(this.#unflagged(), [], 'twice, and not flagged');
+    if (order !== 'none') assert.deepEqual(this.#disorder(order === 'by-key'), [], 'out of order');
+  }
+
+  #unflagged(): Id[] {
+    const first = new Set<Id>();
+    const wrong: Id[] = [];
+    for (const { id, redelivered } of this.receipts) {
+      if (redelivered > 0) continue;
+      if (first.has(id)) wrong.push(id);
+      first.add(id);
+    }
+    return wrong;
+  }
+
+  #disorder(repeatsToo: boolean): string[] {
+    const wrong: string[] = [];
+    const last = new Map<string, number>();
+    // Processes report each by themselves: only the clock says what came first.
+    for (const receipt of [...this.receipts].sort((a, b) => a.at - b.at)) {
+      const { id, redelivered } = receipt;
+      if (this.#mayBeLate(receipt) || (redelivered > 0 && !repeatsToo)) continue;
+      const chain = chainOf(id);
+      const before = last.get(chain) ?? 0;
+      if (numberOf(id) < before) wrong.push(`${id} after ${before}: ${this.#storyOf(id, before)}`);
+      last.set(chain, Math.max(before, numberOf(id)));
+    }
+    return wrong;
+  }
+
+  #mayBeLate({ by, at }: Receipt): boolean {
+    const resumed = this.#resumed.find((one) => one.by === by && one.at <= at && one.left > 0);
+    if (resumed === undefined) return false;
+    resumed.left--;
+    return true;
+  }
+
+  /** All that happened to it and to what follows it, for whoever has to find out why. */
+  #storyOf(id: Id, next: number): string {
+    const chain = chainOf(id);
+    return this.receipts
+      .filter(
+        (one) => chainOf(one.id) === chain && numberOf(one.id) >= numberOf(id) && numberOf(one.id) <= next,
+      )
+      .sort((a, b) => a.at - b.at)
+      .map(
+        ({ id: one, by, at, redelivered }) => `${at} ${numberOf(one)} by ${by}, redelivered ${redelivered}`,
+      )
+      .join('; ');
   }
 }
