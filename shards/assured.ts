@@ -30,6 +30,9 @@ const ACK_ROOM = ACK_BYTES + 128;
 const RECORD_ROOM = 128 * 1024;
 const NUMBER = 0xff_ffff;
 
+/** Told once what has become of a message: how many mailboxes hold it, or why not all that should. */
+export type OnStored = (stored: number, code: ErrorCode | null) => void;
+
 /** A publish that waits to be stored. */
 class Pending {
   readonly session: Session;
@@ -38,6 +41,8 @@ class Pending {
   /** One byte a character. */
   readonly id: string;
   readonly topic: string;
+  /** Null: the session's connection is told, in frames. */
+  readonly onStored: OnStored | null;
   /** On the exchange's clock. */
   readonly since: number;
   /** Workers that have not answered, and which they are. */
@@ -45,12 +50,13 @@ class Pending {
   stored: number;
   code: ErrorCode | null;
 
-  constructor(session: Session, id: string, topic: string, since: number) {
+  constructor(session: Session, id: string, topic: string, since: number, onStored: OnStored | null) {
     this.session = session;
     this.since = since;
     this.sink = session.sink;
     this.id = id;
     this.topic = topic;
+    this.onStored = onStored;
     this.slots = [];
     this.stored = 0;
     this.code = null;
@@ -93,7 +99,9 @@ export class Assured {
     this.#answers = [];
   }
 
-  /** Takes the assured publish that `reader` stands on. Throws why it is refused. */
+  /**
+   * Takes the assured publish that `reader` stands on. Throws why it is refused. `onStored`: of a door that speaks no frames.
+   */
   take(
     session: Session,
     reader: BatchReader,
@@ -101,6 +109,7 @@ export class Assured {
     topic: Topic<Route> | null,
     text: string,
     id: TopicId<Route> | null,
+    onStored: OnStored | null,
   ): void {
     const exchange = this.#exchange;
     const { start, end } = reader;
@@ -126,7 +135,7 @@ export class Assured {
       extensions.startOf(Extension.messageId),
       extensions.endOf(Extension.messageId),
     );
-    const pending = new Pending(session, messageId, text, exchange.now);
+    const pending = new Pending(session, messageId, text, exchange.now, onStored);
     this.#pending.set(token, pending);
     const spelled = reader.topicLength !== 0 ? '' : text;
     for (let at = 0; at < mailboxes.length; at++) {
@@ -257,7 +266,11 @@ export class Assured {
   #finishIfDone(token: number, pending: Pending): void {
     if (pending.slots.length > 0) return;
     this.#pending.delete(token);
-    const { session, sink, id, topic, stored, code } = pending;
+    const { session, sink, id, topic, stored, code, onStored } = pending;
+    if (onStored !== null) {
+      onStored(stored, code);
+      return;
+    }
     if (sink === null || session.sink !== sink) return;
     if (code !== null) {
       sink.refuse?.({ code, message: null, topic, correlation: Buffer.from(id, 'latin1') });

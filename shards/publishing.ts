@@ -14,11 +14,11 @@ import {
   REPLY_PREFIX,
   topicProblem,
 } from '../lib/topics/topic.js';
-import type { BatchReader } from '../lib/wire/batch.js';
+import { BatchReader } from '../lib/wire/batch.js';
 import { checksumHolds, checksumSeed } from '../lib/wire/checksum.js';
 import { EXTENSION_FLAGS, Extension, Extensions } from '../lib/wire/extensions.js';
 import { Flag } from '../lib/wire/frame.js';
-import type { Assured } from './assured.js';
+import type { Assured, OnStored } from './assured.js';
 import type { Exchange } from './exchange.js';
 import type { Route } from './route.js';
 import type { SenderId } from './sender-ids.js';
@@ -59,6 +59,8 @@ export class Publishing {
   readonly #assured: Assured;
   readonly #verify: boolean;
   readonly #extensions: Extensions;
+  /** For frames that a door has made. */
+  readonly #made: BatchReader;
   // The run that is being gathered; #runTopic is null when there is none.
   #runTopic: TopicId<Route> | null;
   #runLane: number;
@@ -76,6 +78,7 @@ export class Publishing {
     this.#assured = assured;
     this.#verify = verify;
     this.#extensions = new Extensions();
+    this.#made = new BatchReader();
     this.#runTopic = null;
     this.#runLane = 0;
     this.#runStart = 0;
@@ -186,6 +189,31 @@ export class Publishing {
     return null;
   }
 
+  /**
+   * Stores the assured message in `frame`, which a door of this node has made for `session`, in every mailbox that takes it.
+   * Throws why it is refused at once; `onStored` hears all else.
+   */
+  store(
+    session: Session,
+    topic: Topic<Route> | null,
+    text: string,
+    frame: Uint8Array,
+    onStored: OnStored,
+  ): void {
+    const reader = this.#made;
+    reader.open(frame, 0, frame.length, frame.length);
+    reader.next();
+    this.#extensions.read(frame, reader.extensionsStart, reader.payloadStart);
+    this.#countStore(frame.length);
+    this.#assured.take(session, reader, this.#extensions, topic, text, null, onStored);
+  }
+
+  #countStore(bytes: number): void {
+    const { counters } = this.#exchange;
+    counters[C.publishesIn]++;
+    counters[C.publishBytesIn] += bytes;
+  }
+
   #single(session: Session, reader: BatchReader): Refusal | null {
     const exchange = this.#exchange;
     const { bytes, start, end, flags } = reader;
@@ -238,11 +266,9 @@ export class Publishing {
     text: string,
     id: TopicId<Route> | null,
   ): Refusal | null {
-    const { counters } = this.#exchange;
-    counters[C.publishesIn]++;
-    counters[C.publishBytesIn] += reader.end - reader.start;
+    this.#countStore(reader.end - reader.start);
     try {
-      this.#assured.take(session, reader, this.#extensions, topic, text, id);
+      this.#assured.take(session, reader, this.#extensions, topic, text, id, null);
       return null;
     } catch (error) {
       if (!(error instanceof FlowbusError)) throw error;

@@ -6,6 +6,7 @@ import {
   type Balance,
   type BreakerWish,
   type Consume,
+  DEFAULT_PREFETCH,
   MAX_BREAKER_FAILURES,
   MAX_BREAKER_WINDOW,
   MAX_CAPABILITIES,
@@ -347,7 +348,6 @@ export const MAILBOX_NAMES: readonly (keyof MailboxOptions)[] = [
   'breaker',
 ];
 const BREAKER_NAMES: readonly (keyof BreakerOptions)[] = ['failures', 'window', 'coolDown', 'slowAck'];
-const DEFAULT_PREFETCH = 256;
 
 /** The limits in a wish to consume. Throws BAD_OPTION. */
 export function checkLimits(

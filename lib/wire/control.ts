@@ -28,6 +28,8 @@ export const MAX_REASON = 64;
 /** Milliseconds. */
 export const MAX_HEARTBEAT_INTERVAL = 3_600_000;
 export const MAX_PREFETCH = 10_000;
+/** Of consumers that name none. */
+export const DEFAULT_PREFETCH = 256;
 /** Milliseconds: an hour, and a year. */
 export const MAX_LEASE = 3_600_000;
 export const MAX_MAILBOX_AGE = 31_536_000_000;

@@ -3,25 +3,33 @@
  * checked field by field; the caller has bounded its size. No Node built-ins here: browsers load it.
  */
 import { FlowbusError } from '../errors.js';
+import { agentAddress } from '../topics/topic.js';
 import {
   type AgentRecord,
+  type Consume,
+  DEFAULT_PREFETCH,
   type Hello,
   MAX_AGENT_ID,
   MAX_CAPABILITIES,
   MAX_CAPABILITY,
   MAX_HEARTBEAT_INTERVAL,
+  MAX_LEASE,
+  MAX_MAILBOX_AGE,
   MAX_METADATA,
   MAX_PATTERNS,
+  MAX_PREFETCH,
   MAX_TOKEN,
   type Query,
   queryFrom,
 } from './control.js';
+import { MAX_NACK_REASON } from './delivery.js';
 import {
   MAX_CORRELATION,
   MAX_EXTENSION_SIZE,
   MAX_HEADER_NAME,
   MAX_HEADERS,
   MAX_KEY,
+  MAX_MESSAGE_ID,
   MAX_TTL,
 } from './extensions.js';
 import { Fields } from './fields.js';
@@ -61,6 +69,12 @@ export type JsonOp =
   | { op: 'send'; ref: number; to: string; message: JsonMessage }
   | { op: 'request'; ref: number; to: string; timeout: number | null; message: JsonMessage }
   | { op: 'reply'; ref: number; topic: string; message: JsonMessage }
+  /** A publish or send that is assured. `id`: null, and the broker makes one up. */
+  | { op: 'store'; ref: number; topic: string; id: string | null; message: JsonMessage }
+  /** Subscribe and unsubscribe where they are about a mailbox. */
+  | { op: 'consume' | 'leave'; ref: number; wish: Consume }
+  | { op: 'ack'; ref: number; mailbox: number; offset: number; count: number }
+  | { op: 'nack'; ref: number; mailbox: number; offset: number; reason: string }
   | { op: 'agents'; ref: number; query: Query }
   | { op: 'ping'; ref: number };
 
@@ -96,11 +110,20 @@ export type JsonAnswer =
       correlation?: string;
       /** `data` is base64. */
       encoding?: 'base64';
+      /** Of a message from a mailbox: where it stands there, and how often it came before. */
+      mailbox?: number;
+      offset?: number;
+      attempt?: number;
+      redelivered?: number;
+      /** Milliseconds until it goes to somebody else, unless it is acked. */
+      lease?: number;
     }
+  | { op: 'stored'; ref?: number; id: string; stored: number }
+  | { op: 'consuming'; ref?: number; mailbox: number }
   | { op: 'ack'; ref: number }
   | { op: 'agents'; ref?: number; records: JsonAgentRecord[]; cursor: string | null }
   | { op: 'reply'; ref: number; from: string; data: unknown; encoding?: 'base64' }
-  | { op: 'error'; ref?: number; code: string; message: string; fatal: boolean }
+  | { op: 'error'; ref?: number; code: string; message: string; fatal: boolean; id?: string }
   | { op: 'goaway'; code: string; message: string; reconnect: boolean }
   | { op: 'gap'; missed: number; reason: string }
   | { op: 'pong'; ref?: number };
@@ -177,6 +200,8 @@ const OPS = [
   'request',
   'reply',
   'agents',
+  'ack',
+  'nack',
   'ping',
 ] as const;
 
@@ -213,6 +238,42 @@ function metadataOf(f: Fields): string {
   return readUtf8(bytes, 0, bytes.length);
 }
 
+/** Whether a subscribe or unsubscribe is about a mailbox, not about live messages. */
+function isWish(f: Fields): boolean {
+  return (f.any('group') ?? null) !== null || f.boolean('mailbox', false);
+}
+
+function wishOf(f: Fields): Consume {
+  const own = f.boolean('mailbox', false);
+  if (own && (f.any('group') ?? null) !== null) f.refuse('group', 'absent where mailbox is true');
+  if (own && (f.any('pattern') ?? null) !== null) f.refuse('pattern', 'absent where mailbox is true');
+  if (f.any('patterns') !== undefined) f.refuse('patterns', 'absent where a mailbox is meant');
+  return {
+    mailbox: own ? 'agent' : 'group',
+    group: own ? null : f.text('group', 1, MAX_AGENT_ID),
+    pattern: own ? null : f.text('pattern', 1, MAX_TOPIC_BYTES),
+    prefetch: f.integer('prefetch', 1, MAX_PREFETCH, DEFAULT_PREFETCH),
+    lease: f.integer('lease', 0, MAX_LEASE, 0),
+    maxAge: f.integer('maxAge', 0, MAX_MAILBOX_AGE, 0),
+    maxMessages: f.integer('maxMessages', 0, 0x7fff_ffff, 0),
+  };
+}
+
+/** The operation of a publish on `topic`: one that is assured goes another way. */
+function publishOf(f: Fields, ref: number, topic: string): JsonOp | null {
+  const id = f.textOrNull('id', 1, MAX_MESSAGE_ID);
+  if (f.boolean('assured', false)) return { op: 'store', ref, topic, id, message: messageOf(f) };
+  if (id !== null) f.refuse('id', 'absent unless assured is true');
+  return null;
+}
+
+function placeOf(f: Fields): { mailbox: number; offset: number } {
+  return {
+    mailbox: f.integer('mailbox', 0, MAX_REF),
+    offset: f.integer('offset', 1, Number.MAX_SAFE_INTEGER),
+  };
+}
+
 /** Unlike in a hello frame, metadata is an object, priority a name, and agentId may be absent: it is '' then. */
 function helloOf(f: Fields): Hello {
   return {
@@ -245,11 +306,16 @@ export function parseOp(text: string): JsonOp {
       return { op, ref, hello: helloOf(f) };
     case 'subscribe':
     case 'unsubscribe':
+      if (isWish(f)) return { op: op === 'subscribe' ? 'consume' : 'leave', ref, wish: wishOf(f) };
       return { op, ref, patterns: patternsOf(f) };
-    case 'publish':
-      return { op, ref, topic: f.text('topic', 1, MAX_TOPIC_BYTES), message: messageOf(f) };
-    case 'send':
-      return { op, ref, to: f.text('to', 1, MAX_AGENT_ID), message: messageOf(f) };
+    case 'publish': {
+      const topic = f.text('topic', 1, MAX_TOPIC_BYTES);
+      return publishOf(f, ref, topic) ?? { op, ref, topic, message: messageOf(f) };
+    }
+    case 'send': {
+      const to = f.text('to', 1, MAX_AGENT_ID);
+      return publishOf(f, ref, agentAddress(to)) ?? { op, ref, to, message: messageOf(f) };
+    }
     case 'request': {
       const timeout = f.integerOrNull('timeout', 1, MAX_REQUEST_TIMEOUT);
       return { op, ref, to: f.text('to', 1, MAX_AGENT_ID), timeout, message: messageOf(f) };
@@ -258,6 +324,10 @@ export function parseOp(text: string): JsonOp {
       return { op, ref, topic: f.text('replyTo', 1, MAX_TOPIC_BYTES), message: replyOf(f) };
     case 'agents':
       return { op, ref, query: queryFrom(f) };
+    case 'ack':
+      return { op, ref, ...placeOf(f), count: f.integer('count', 1, MAX_PREFETCH, 1) };
+    case 'nack':
+      return { op, ref, ...placeOf(f), reason: f.textOrNull('reason', 0, MAX_NACK_REASON) ?? '' };
     case 'ping':
       return { op, ref };
   }

@@ -4,7 +4,7 @@ import { FlowbusError } from '../errors.js';
 import { checksumSeed, sealFrame } from './checksum.js';
 import type { ControlCodec, ControlKind, ControlPayloads } from './control.js';
 import { extensionFlags, extensionsSize, type OutgoingExtensions, writeExtensions } from './extensions.js';
-import { type Encoding, FrameType, HEADER_SIZE, viewOf, writeHeader } from './frame.js';
+import { type Encoding, Flag, FrameType, HEADER_SIZE, viewOf, writeHeader } from './frame.js';
 
 const encoder = new TextEncoder();
 const NOTHING = new Uint8Array(0);
@@ -20,6 +20,8 @@ export interface MessageFields {
   payload: Uint8Array;
   sequence?: number;
   extensions?: OutgoingExtensions;
+  /** For mailboxes; has a message id among its extensions. */
+  assured?: boolean;
 }
 
 export class FrameWriter {
@@ -41,7 +43,8 @@ export class FrameWriter {
         'PAYLOAD_TOO_LARGE',
         `The frame would have ${total} bytes; ${this.#maxPayload} are allowed.`,
       );
-    const flags = extensions === undefined ? 0 : extensionFlags(extensions);
+    const flags =
+      (extensions === undefined ? 0 : extensionFlags(extensions)) | (message.assured ? Flag.assured : 0);
     const frame = new Uint8Array(total);
     writeHeader(
       viewOf(frame),

@@ -1,11 +1,13 @@
 /** Messages that enter without a frame of their own, from the JSON door or HTTP: a frame is made, and goes the way of all. */
-import type { ErrorCode } from '../../lib/errors.js';
+import { type ErrorCode, FlowbusError } from '../../lib/errors.js';
 import { REPLY_PREFIX } from '../../lib/topics/topic.js';
 import { extensionFlags, type OutgoingExtensions } from '../../lib/wire/extensions.js';
 import type { Encoding } from '../../lib/wire/frame.js';
 import { FrameWriter } from '../../lib/wire/writer.js';
+import type { OnStored } from '../assured.js';
 import { publishProblem } from '../publishing.js';
 import type { SenderId } from '../sender-ids.js';
+import type { Session } from '../session.js';
 import type { DoorContext } from './context.js';
 import { quoted } from './hello.js';
 
@@ -32,6 +34,22 @@ export class Entry {
   constructor(context: DoorContext) {
     this.#context = context;
     this.#writer = new FrameWriter(context.maxPayload);
+  }
+
+  /**
+   * Into every mailbox that takes the topic; the extensions have a message id. Returns the bytes of the frame. Throws why it is
+   * refused at once, as `publish` does too; `onStored` hears what has become of it.
+   */
+  store(session: Session, message: Entering, onStored: OnStored): number {
+    const { exchange, publishing } = this.#context;
+    const problem = publishProblem(message.topic);
+    if (problem !== null)
+      throw new FlowbusError(problem.code, `Topic ${quoted(message.topic)}: ${problem.message}`);
+    const { number, text } = session.sender;
+    const frame = this.#writer.publish({ ...message, sender: number, from: text, assured: true });
+    exchange.tick();
+    publishing.store(session, exchange.topics.get(message.topic) ?? null, message.topic, frame, onStored);
+    return frame.length;
   }
 
   /** Throws PAYLOAD_TOO_LARGE, and BAD_OPTION for extensions that cannot be written. */

@@ -1,5 +1,6 @@
 /** The shard as the HTTP door sees it. */
-import type { ErrorCode } from '../../lib/errors.js';
+import { randomUUID } from 'node:crypto';
+import { type ErrorCode, FlowbusError } from '../../lib/errors.js';
 import type { Chunk } from '../../lib/queues/chunks.js';
 import type { TelemetryReader } from '../../lib/telemetry/block.js';
 import { C } from '../../lib/telemetry/counters.js';
@@ -20,7 +21,7 @@ import type {
 import type { Session, Sink } from '../session.js';
 import { jsonPage } from './agents.js';
 import type { DoorContext } from './context.js';
-import { Entry } from './entry.js';
+import { type Entering, Entry } from './entry.js';
 import { subscribeProblem } from './hello.js';
 import { messageOf } from './json-message.js';
 
@@ -72,16 +73,46 @@ export class HttpPort implements HttpDoorPort {
   ): 'ok' | ErrorCode {
     const publisher = this.#publisher;
     if (publisher.holds > 0 && publisher.published >= publisher.limit) return 'OVERLOADED';
-    const { code, bytes } = this.#entry.publish(publisher.sender, {
+    const entering = this.#entering(topic, payload, encoding, options);
+    const { code, bytes } = this.#entry.publish(publisher.sender, entering);
+    publisher.charge(bytes);
+    return code ?? 'ok';
+  }
+
+  store(
+    _caller: undefined,
+    topic: string,
+    payload: Uint8Array,
+    encoding: Encoding,
+    options: PublishOptions,
+    id: string | null,
+  ): Promise<number> {
+    const publisher = this.#publisher;
+    const message = this.#entering(topic, payload, encoding, options);
+    const extensions = { ...message.extensions, messageId: id ?? randomUUID() };
+    return new Promise((resolve, reject) => {
+      const bytes = this.#entry.store(publisher, { ...message, extensions }, (stored, code) => {
+        if (code === null) resolve(stored);
+        else reject(new FlowbusError(code));
+      });
+      publisher.charge(bytes);
+    });
+  }
+
+  #entering(
+    topic: string,
+    payload: Uint8Array,
+    encoding: Encoding,
+    { lane, ttl, key }: PublishOptions,
+  ): Entering {
+    return {
       topic,
-      lane: options.lane,
+      lane,
       encoding,
       payload,
       sequence: ++this.#sequence,
-      extensions: { ttl: options.ttl ?? undefined, key: options.key ?? undefined },
-    });
-    publisher.charge(bytes);
-    return code ?? 'ok';
+      extensions: { ttl: ttl ?? undefined, key: key ?? undefined },
+    };
   }
 
   async openStream(_caller: undefined, patterns: readonly string[], sink: StreamSink): Promise<StreamHandle> {

@@ -1,19 +1,39 @@
 /** A delivered frame as the JSON object that the text door and event streams show. */
-import type { BatchReader } from '../../lib/wire/batch.js';
+import { BatchReader, Step } from '../../lib/wire/batch.js';
+import { readDelivery } from '../../lib/wire/delivery.js';
 import { Extensions } from '../../lib/wire/extensions.js';
 import { Flag, LANES } from '../../lib/wire/frame.js';
 import { dataOf, type JsonAnswer } from '../../lib/wire/json.js';
+import { readUtf8 } from '../../lib/wire/text.js';
 import type { Exchange } from '../exchange.js';
 
 export type JsonMessageOut = Extract<JsonAnswer, { op: 'message' }>;
 
 const extensions = new Extensions();
+const inner = new BatchReader();
+
+/** The message in the deliver frame that `reader` stands on; null when it is none. */
+export function deliveredOf(reader: BatchReader): JsonMessageOut | null {
+  const { bytes, payloadStart, end } = reader;
+  const delivery = readDelivery(bytes, payloadStart, end);
+  if (delivery === null) return null;
+  inner.open(bytes, delivery.start, delivery.end, delivery.end - delivery.start);
+  if (inner.next() !== Step.frame) return null;
+  const topic =
+    delivery.topic === '' ? readUtf8(bytes, inner.topicStart, inner.extensionsStart) : delivery.topic;
+  const { mailbox, offset, attempt, repeated, lease } = delivery;
+  const redelivered = Math.max(attempt - 1, repeated ? 1 : 0);
+  return { ...shown(topic, delivery.from, inner), mailbox, offset, attempt, redelivered, lease };
+}
 
 /** The frame that `reader` stands on; null when this shard no longer knows its topic or sender. */
 export function messageOf(exchange: Exchange, reader: BatchReader): JsonMessageOut | null {
   const topic = exchange.topicTextOf(reader.bytes, reader.start);
   const from = exchange.senderTextOf(reader.bytes, reader.start);
-  if (topic === null || from === null) return null;
+  return topic === null || from === null ? null : shown(topic, from, reader);
+}
+
+function shown(topic: string, from: string, reader: BatchReader): JsonMessageOut {
   const { data, encoding } = dataOf(reader.encoding, reader.bytes, reader.payloadStart, reader.end);
   const message: JsonMessageOut = {
     op: 'message',

@@ -14,9 +14,10 @@ import type { Opened } from '../sessions.js';
 import { jsonPage } from './agents.js';
 import { closeWith } from './closing.js';
 import type { DoorContext } from './context.js';
-import { Entry } from './entry.js';
+import { type Entering, Entry } from './entry.js';
 import { admit, subscribeProblem } from './hello.js';
-import { type JsonMessageOut, messageOf } from './json-message.js';
+import { JsonMailboxes } from './json-mailboxes.js';
+import { deliveredOf, type JsonMessageOut, messageOf } from './json-message.js';
 
 /** Requests that one connection may have open. */
 const MAX_REQUESTS = 1024;
@@ -39,6 +40,7 @@ export class JsonConnection implements Sink {
   readonly #ws: WebSocket;
   readonly #socket: Socket;
   readonly #entry: Entry;
+  readonly #mailboxes: JsonMailboxes;
   readonly #reader: BatchReader;
   readonly #written: () => void;
   /** By correlation, hexadecimal. */
@@ -53,6 +55,12 @@ export class JsonConnection implements Sink {
     this.#ws = ws;
     this.#socket = socket;
     this.#entry = new Entry(context);
+    this.#mailboxes = new JsonMailboxes(context, this.#entry, {
+      isOf: (session) => session.sink === this,
+      tell: (answer, reference) => this.#answer({ ...answer, ...refOf(reference) }),
+      fail: (code, message, reference, id) => this.#fail(code, message, reference, id),
+      acknowledge: (session, reference) => this.#acknowledge(session, reference),
+    });
     this.#reader = new BatchReader();
     this.#written = () => this.#onWritten();
     this.#requests = new Map();
@@ -144,6 +152,16 @@ export class JsonConnection implements Sink {
       case 'ping':
         this.#answer({ op: 'pong', ...refOf(reference) });
         break;
+      case 'store':
+        this.#mailboxes.store(
+          session,
+          this.#entering(session, operation.topic, operation.message),
+          operation.id,
+          reference,
+        );
+        break;
+      default:
+        this.#mailboxes.carryOut(session, operation);
     }
   }
 
@@ -186,12 +204,8 @@ export class JsonConnection implements Sink {
     sessions.attach(session, this);
   }
 
-  #publish(session: Session, topic: string, message: JsonMessage, reference: number): void {
-    const {
-      code,
-      message: why,
-      bytes,
-    } = this.#entry.publish(session.sender, {
+  #entering(session: Session, topic: string, message: JsonMessage): Entering {
+    return {
       topic,
       lane: message.lane ?? session.lane,
       encoding: message.payload.encoding,
@@ -204,7 +218,12 @@ export class JsonConnection implements Sink {
         replyTo: message.replyTo ?? undefined,
         correlation: message.correlation ?? undefined,
       },
-    });
+    };
+  }
+
+  #publish(session: Session, topic: string, message: JsonMessage, reference: number): void {
+    const entering = this.#entering(session, topic, message);
+    const { code, message: why, bytes } = this.#entry.publish(session.sender, entering);
     if (code !== null) throw new FlowbusError(code, why ?? undefined);
     session.charge(bytes);
     if (reference !== 0) this.#answer({ op: 'ack', ref: reference });
@@ -249,9 +268,13 @@ export class JsonConnection implements Sink {
     const reader = this.#reader;
     reader.open(chunk.bytes, chunk.start, chunk.end, chunk.size);
     for (let step = reader.next(); step === Step.frame; step = reader.next()) {
-      if (reader.type !== FrameType.publish) continue;
-      const message = messageOf(exchange, reader);
-      if (message !== null) this.#deliver(message);
+      if (reader.type === FrameType.deliver) {
+        const message = deliveredOf(reader);
+        if (message !== null) this.#write(message);
+      } else if (reader.type === FrameType.publish) {
+        const message = messageOf(exchange, reader);
+        if (message !== null) this.#deliver(message);
+      }
     }
     exchange.pool.give(chunk);
   }
@@ -325,11 +348,11 @@ export class JsonConnection implements Sink {
     }
   }
 
-  #fail(code: ErrorCode, message: string, reference: number): void {
+  #fail(code: ErrorCode, message: string, reference: number, id?: string): void {
     // Without a session there is nothing to go on with, and no time limit but this.
     const fatal = ERRORS[code].fatal || this.#session === null;
     this.#context.exchange.countError(code);
-    this.#answer({ op: 'error', code, message, fatal, ...refOf(reference) });
+    this.#answer({ op: 'error', code, message, fatal, ...refOf(reference), ...(id !== undefined && { id }) });
     if (!fatal) return;
     const session = this.#session;
     this.#session = null;

@@ -2,6 +2,7 @@
  * The HTTP door of a shard. Every shard serves every route:
  *
  *   POST /v1/publish/<topic>?priority=&ttl=&key=                        body = payload             202
+ *   POST /v1/publish/<topic>?assured=true&id=&priority=&ttl=&key=       stored in mailboxes        200
  *   GET  /v1/subscribe?pattern=…&access_token=                          server-sent events         200
  *   GET  /v1/agents?type=&capability=&id=&online=&cursor=&limit=        JSON                       200
  *   GET  /metrics                                                       Prometheus                 200
@@ -16,7 +17,7 @@ import { answer, answerError, answerFailure, answerJson, type Visit } from './an
 import { readBody } from './body.js';
 import { answerPreflight, isPreflight, openToPage } from './pages.js';
 import type { HttpDoorPort } from './port.js';
-import { checkPayload, encodingOf, publishOptions, roomFor, topicOf } from './publish.js';
+import { assuredOptions, checkPayload, encodingOf, publishOptions, roomFor, topicOf } from './publish.js';
 import { agentQueryOf, patternsOf } from './query.js';
 import { EventStreams } from './stream.js';
 import { bearerOf, streamTokenOf } from './token.js';
@@ -135,9 +136,15 @@ class HttpDoor<Caller> {
     const caller = await this.#port.authorise(bearerOf(req.headers));
     const topic = topicOf(rest);
     const options = publishOptions(req, visit.query);
+    const { assured, id } = assuredOptions(req, visit.query);
     const payload = await this.#body(req, roomFor(topic, options, this.#port.maxPayload));
     const encoding = encodingOf(req.headers['content-type'], payload);
     checkPayload(payload, encoding);
+    if (assured) {
+      const stored = await this.#port.store(caller, topic, payload, encoding, options, id);
+      answerJson(visit, 200, { stored });
+      return;
+    }
     const verdict = this.#port.publish(caller, topic, payload, encoding, options);
     if (verdict !== 'ok') throw new FlowbusError(verdict);
     answerJson(visit, 202, { accepted: true });

@@ -4,7 +4,8 @@
  */
 import type { Visit } from './answer.js';
 
-const HEADERS = 'Authorization, Content-Type, flowbus-priority, flowbus-ttl, flowbus-key';
+const HEADERS =
+  'Authorization, Content-Type, flowbus-priority, flowbus-ttl, flowbus-key, flowbus-assured, flowbus-id';
 /** Seconds for which a browser need not ask again. */
 const MAX_AGE = 600;
 const NO_CONTENT = 204;

@@ -75,6 +75,18 @@ export interface HttpDoorPort<Caller = void> {
     options: PublishOptions,
   ): 'ok' | ErrorCode;
   /**
+   * Stores the message in every mailbox that takes it; resolves with how many these are. Rejects with what a typed error says
+   * about one that was not stored, or not everywhere: safe to repeat under the same `id` (1 to 64 bytes; null: it has none).
+   */
+  store(
+    caller: Caller,
+    topic: string,
+    payload: Uint8Array,
+    encoding: Encoding,
+    options: PublishOptions,
+    id: string | null,
+  ): Promise<number>;
+  /**
    * Subscribes the sink to the patterns: 1 to 64, valid, without repeats. May write to it before it resolves. Throws
    * or rejects with a FlowbusError, such as FORBIDDEN_TOPIC or LIMIT_REACHED.
    */

@@ -3,12 +3,12 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { FlowbusError } from '../../lib/errors.js';
 import { topicProblem } from '../../lib/topics/topic.js';
-import { extensionsSize, isTtl, MAX_KEY, TTL_RULE } from '../../lib/wire/extensions.js';
+import { extensionsSize, isTtl, MAX_KEY, MAX_MESSAGE_ID, TTL_RULE } from '../../lib/wire/extensions.js';
 import { Encoding, HEADER_SIZE, LANE_NORMAL, LANES } from '../../lib/wire/frame.js';
 import type { PublishOptions } from './port.js';
 import { checkNames } from './query.js';
 
-const PARAMETERS: ReadonlySet<string> = new Set(['priority', 'ttl', 'key']);
+const PARAMETERS: ReadonlySet<string> = new Set(['priority', 'ttl', 'key', 'assured', 'id']);
 
 /** The topic out of the rest of the path. Throws FlowbusError BAD_TOPIC. */
 export function topicOf(encoded: string): string {
@@ -64,6 +64,22 @@ export function publishOptions(req: IncomingMessage, query: URLSearchParams): Pu
     throw new FlowbusError('BAD_OPTION', `key must be 1 to ${MAX_KEY} bytes.`);
   }
   return { lane, ttl, key };
+}
+
+/** Whether the message is to be stored, and under which id (null: one of its own). Throws FlowbusError BAD_OPTION. */
+export function assuredOptions(
+  req: IncomingMessage,
+  query: URLSearchParams,
+): { assured: boolean; id: string | null } {
+  const text = optionText(req, query, 'assured') ?? 'false';
+  if (text !== 'true' && text !== 'false')
+    throw new FlowbusError('BAD_OPTION', 'assured must be true or false.');
+  const id = optionText(req, query, 'id');
+  if (id === null) return { assured: text === 'true', id };
+  if (text === 'false') throw new FlowbusError('BAD_OPTION', 'id is for messages with assured=true.');
+  if (id === '' || Buffer.byteLength(id) > MAX_MESSAGE_ID)
+    throw new FlowbusError('BAD_OPTION', `id must be 1 to ${MAX_MESSAGE_ID} bytes.`);
+  return { assured: true, id };
 }
 
 /** The most bytes that a body may have: what topic and options leave of a frame. */

@@ -137,13 +137,18 @@ describe('PROTOCOL.md', () => {
     const ops = blocks('json door').flatMap(([door, body]) => (door === 'in' ? body.trim().split('\n') : []));
     const seen = new Set(ops.map((line) => parseOp(line).op));
     assert.deepEqual([...seen].sort(), [
+      'ack',
       'agents',
+      'consume',
       'hello',
+      'leave',
+      'nack',
       'ping',
       'publish',
       'reply',
       'request',
       'send',
+      'store',
       'subscribe',
       'unsubscribe',
     ]);
@@ -162,12 +167,14 @@ describe('PROTOCOL.md', () => {
     assert.deepEqual([...seen].sort(), [
       'ack',
       'agents',
+      'consuming',
       'error',
       'gap',
       'goaway',
       'message',
       'pong',
       'reply',
+      'stored',
       'welcome',
     ]);
   });

@@ -48,6 +48,8 @@ export class FakePort implements HttpDoorPort<string> {
   subscribing: Promise<void> = Promise.resolve();
   onOpen: (sink: StreamSink) => void = () => {};
   readonly published: Published[] = [];
+  /** Of those that are to be stored. */
+  readonly ids: (string | null)[] = [];
   readonly queries: [AgentFilter, string | null, number][] = [];
   readonly streams: { caller: string; patterns: readonly string[]; sink: StreamSink; closes: number }[] = [];
   readonly statuses: number[] = [];
@@ -74,6 +76,20 @@ export class FakePort implements HttpDoorPort<string> {
       options,
     });
     return this.verdict;
+  }
+
+  async store(
+    caller: string,
+    topic: string,
+    payload: Uint8Array,
+    encoding: Encoding,
+    options: PublishOptions,
+    id: string | null,
+  ): Promise<number> {
+    this.publish(caller, topic, payload, encoding, options);
+    this.ids.push(id);
+    if (this.verdict !== 'ok') throw new FlowbusError(this.verdict);
+    return 2;
   }
 
   async openStream(caller: string, patterns: readonly string[], sink: StreamSink): Promise<StreamHandle> {
