@@ -360,6 +360,13 @@ function consume(f: Fields): Consume {
     pattern: f.textOrNull('pattern', 1, MAX_TOPIC_BYTES),
     capability: f.textOrNull('capability', 1, MAX_CAPABILITY),
     prefetch: f.integer('prefetch', 1, MAX_PREFETCH),
+    ...mailboxLimits(f),
+  };
+}
+
+/** What a wish to consume says of the mailbox itself, in frames and at the JSON door alike. */
+export function mailboxLimits(f: Fields): Pick<Consume, 'lease' | 'maxAge' | 'maxMessages' | 'balance'> {
+  return {
     lease: f.integer('lease', 0, MAX_LEASE, 0),
     maxAge: f.integer('maxAge', 0, MAX_MAILBOX_AGE, 0),
     maxMessages: f.integer('maxMessages', 0, MAX_INT, 0),

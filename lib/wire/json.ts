@@ -13,12 +13,11 @@ import {
   MAX_CAPABILITIES,
   MAX_CAPABILITY,
   MAX_HEARTBEAT_INTERVAL,
-  MAX_LEASE,
-  MAX_MAILBOX_AGE,
   MAX_METADATA,
   MAX_PATTERNS,
   MAX_PREFETCH,
   MAX_TOKEN,
+  mailboxLimits,
   type Query,
   queryFrom,
 } from './control.js';
@@ -253,9 +252,7 @@ function wishOf(f: Fields): Consume {
     group: own ? null : f.text('group', 1, MAX_AGENT_ID),
     pattern: own ? null : f.text('pattern', 1, MAX_TOPIC_BYTES),
     prefetch: f.integer('prefetch', 1, MAX_PREFETCH, DEFAULT_PREFETCH),
-    lease: f.integer('lease', 0, MAX_LEASE, 0),
-    maxAge: f.integer('maxAge', 0, MAX_MAILBOX_AGE, 0),
-    maxMessages: f.integer('maxMessages', 0, 0x7fff_ffff, 0),
+    ...mailboxLimits(f),
   };
 }
 
