@@ -319,6 +319,7 @@ export class Mailboxes implements HomeOffice {
   /** Now and then. */
   check(): void {
     if (this.#journal === null) return;
+    this.#journal.check();
     const wall = Date.now();
     const counters = this.#exchange.counters;
     let messages = 0;

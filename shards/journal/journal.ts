@@ -10,6 +10,8 @@ import {
   closeSync,
   fdatasync,
   fdatasyncSync,
+  fsync,
+  fsyncSync,
   ftruncateSync,
   mkdirSync,
   openSync,
@@ -20,23 +22,23 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import zlib from 'node:zlib';
 import type { MailboxEntry } from '../../lib/queues/mailbox-entry.js';
-import { readU32, writeU32 } from '../../lib/wire/frame.js';
+import { writeU32 } from '../../lib/wire/frame.js';
+import { Debts } from './debts.js';
 import {
   BLOCK_HEADER,
+  crc32,
   type JournalVisitor,
+  MAX_BLOCK,
   messageSize,
   RecordType,
-  readRecords,
+  readSegment,
   type StoredMessage,
   writeMailbox,
   writeMessage,
   writeShort,
 } from './records.js';
-
-// Missing in the types for Node 20, there since 20.15.
-const crc32 = (zlib as unknown as { crc32(data: Uint8Array): number }).crc32;
+import { RESERVE_BYTES, Reserve } from './reserve.js';
 
 /** When what was acked is safe from a loss of power: before the ack, a second later at most, or when the system likes. */
 export type Fsync = 'always' | 'interval' | 'never';
@@ -53,9 +55,9 @@ export interface JournalSettings {
 
 const SEGMENT_BYTES = 16 * 1024 * 1024;
 /** Records are gathered in pieces of memory of this size, which the messages in them are then read from. */
-const PIECE_BYTES = 256 * 1024;
-/** A larger block would not fit the piece that it is gathered in; a larger one in a file is none. */
-const MAX_BLOCK = PIECE_BYTES;
+const PIECE_BYTES = MAX_BLOCK;
+/** What is written again of a segment while the disk is full. */
+const TIGHT_BYTES = RESERVE_BYTES / 2;
 const SYNC_INTERVAL = 1000;
 const SUFFIX = '.journal';
 
@@ -63,8 +65,9 @@ interface Segment {
   readonly number: number;
   readonly path: string;
   bytes: number;
-  /** Messages in it that have not left. */
+  /** Messages in it that have not left, and the bytes of their records. */
   live: number;
+  liveBytes: number;
 }
 
 export class Journal {
@@ -89,6 +92,14 @@ export class Journal {
   #unsynced: boolean;
   #syncing: boolean;
   #waiting: ((safe: boolean) => void)[];
+  /** Closed when the flush that is under way is done with them. */
+  #retired: number[];
+  /** The records of the blocks since the last `flush`. */
+  readonly #turn: Buffer[];
+  readonly #debts: Debts;
+  readonly #room: Reserve;
+  /** It was tried in vain to write debts, or what lives, again: not before the next `check`. */
+  #vain: boolean;
   readonly #timer: NodeJS.Timeout | null;
 
   constructor(settings: JournalSettings) {
@@ -109,6 +120,11 @@ export class Journal {
     this.#unsynced = false;
     this.#syncing = false;
     this.#waiting = [];
+    this.#retired = [];
+    this.#turn = [];
+    this.#debts = new Debts();
+    this.#room = new Reserve(settings.dir);
+    this.#vain = false;
     this.#timer = settings.fsync === 'interval' ? setInterval(() => this.#sync(), SYNC_INTERVAL) : null;
     this.#timer?.unref();
   }
@@ -133,17 +149,24 @@ export class Journal {
       .sort((a, b) => a - b);
     for (const number of numbers) {
       const path = this.#pathOf(number);
-      const segment: Segment = { number, path, bytes: 0, live: 0 };
+      const segment: Segment = { number, path, bytes: 0, live: 0, liveBytes: 0 };
       this.#segments.push(segment);
       onSegment(number);
       segment.bytes = readSegment(readFileSync(path), visitor);
     }
-    this.#begin((numbers.at(-1) ?? 0) + 1);
+    this.#room.take();
+    const next = (numbers.at(-1) ?? 0) + 1;
+    try {
+      this.#begin(next);
+    } catch (error) {
+      if (!this.#room.give()) throw error;
+      this.#begin(next);
+    }
   }
 
-  /** Whether `size` more bytes may come in. */
+  /** Whether `size` more bytes may come in. While the reserve is used none may. */
   hasRoom(size: number): boolean {
-    return this.liveBytes + size <= this.#settings.maxBytes;
+    return this.#room.isHeld && this.liveBytes + size <= this.#settings.maxBytes;
   }
 
   /** Takes a message in. What it returns lies where `bytes` and `start` say then, and for as long as the entry refers to it. */
@@ -159,7 +182,9 @@ export class Journal {
   /** Counts a message that `message` took in, or that was read by `open`, as living. */
   holds(entry: MailboxEntry): void {
     this.liveBytes += entry.stored;
-    this.#segmentOf(entry.segment)!.live++;
+    const segment = this.#segmentOf(entry.segment)!;
+    segment.live++;
+    segment.liveBytes += entry.stored;
   }
 
   /** A message has left its mailbox. */
@@ -183,7 +208,9 @@ export class Journal {
   released(entry: MailboxEntry): void {
     this.liveBytes -= entry.stored;
     const segment = this.#segmentOf(entry.segment);
-    if (segment !== undefined) segment.live--;
+    if (segment === undefined) return;
+    segment.live--;
+    segment.liveBytes -= entry.stored;
   }
 
   failed(mailbox: number, entry: MailboxEntry): void {
@@ -206,23 +233,36 @@ export class Journal {
   }
 
   /**
-   * Writes what has come since the last time. False: the disk is full, or broken; nothing of it is stored, and the next turn
-   * may try again. What was written survives the end of this process.
+   * Writes what has come since the last time. False: the disk is full, or broken; no message of it is stored, and the next turn
+   * may try again. What was written survives the end of this process. That messages have left is never given up: it goes into the
+   * reserve, or is written later.
    */
   flush(): boolean {
     this.#flushGone();
     this.#writeBlock();
-    const segment = this.#segments[this.#segments.length - 1];
+    const turn = this.#turn;
     if (this.#failed) {
       this.#failed = false;
-      this.#cutBack(segment);
+      this.#cutBack();
+      for (const records of turn) this.#debts.collect(records);
+      turn.length = 0;
+      this.#payDebts();
+      if (!this.#room.isHeld) this.#vain = true;
       return false;
     }
-    if (segment.bytes !== this.#safe) {
-      this.#safe = segment.bytes;
-      this.#unsynced = true;
+    this.#written();
+    if (!this.#debts.isEmpty) {
+      for (const records of turn) this.#debts.supersede(records);
+      this.#payDebts();
     }
+    turn.length = 0;
     return true;
+  }
+
+  /** Now and then: sets room aside again once the disk has some. */
+  check(): void {
+    this.#vain = false;
+    this.#room.take();
   }
 
   /**
@@ -242,6 +282,7 @@ export class Journal {
   get burden(): number | null {
     if (this.#segments.length < 2) return null;
     const oldest = this.#segments[0];
+    if (!this.#room.isHeld) return !this.#vain && oldest.liveBytes <= TIGHT_BYTES ? oldest.number : null;
     return oldest.live === 0 || this.fileBytes > 2 * this.liveBytes + 4 * SEGMENT_BYTES
       ? oldest.number
       : null;
@@ -259,10 +300,11 @@ export class Journal {
       });
   }
 
-  /** Begins a new segment if the last one is full. */
+  /** Begins a new segment if the last one is full, or if the disk is and could be rid of it. */
   roll(): void {
-    const { bytes, number } = this.#segments[this.#segments.length - 1];
-    if (bytes < SEGMENT_BYTES) return;
+    const { bytes, number, liveBytes } = this.#segments[this.#segments.length - 1];
+    const isBurden = !this.#room.isHeld && bytes > RESERVE_BYTES && liveBytes <= TIGHT_BYTES;
+    if (bytes < SEGMENT_BYTES && !isBurden) return;
     try {
       this.#begin(number + 1);
     } catch {
@@ -296,15 +338,29 @@ export class Journal {
   #begin(number: number): void {
     // What is told of it is known by the next one.
     const fd = openSync(this.#pathOf(number), 'a', 0o600);
+    this.#syncDir();
     if (this.#fd >= 0) {
       const old = this.#fd;
       if (this.#settings.fsync === 'always') fdatasyncSync(old);
       if (this.#settings.fsync === 'interval') fdatasync(old, () => closeSync(old));
+      else if (this.#syncing) this.#retired.push(old);
       else closeSync(old);
     }
     this.#fd = fd;
-    this.#segments.push({ number, path: this.#pathOf(number), bytes: 0, live: 0 });
+    this.#segments.push({ number, path: this.#pathOf(number), bytes: 0, live: 0, liveBytes: 0 });
     this.#safe = 0;
+  }
+
+  /** A file whose name is not on the disk is lost with the power, whatever was flushed into it. */
+  #syncDir(): void {
+    if (this.#settings.fsync === 'never') return;
+    const dir = openSync(this.#settings.dir, 'r');
+    if (this.#settings.fsync === 'interval') {
+      fsync(dir, () => closeSync(dir));
+      return;
+    }
+    fsyncSync(dir);
+    closeSync(dir);
   }
 
   #flushGone(): void {
@@ -333,21 +389,52 @@ export class Journal {
     writeU32(this.#piece, start + 4, crc32(records));
     this.#blockStart = end;
     this.#at = end + BLOCK_HEADER;
-    if (this.#failed) return;
+    this.#turn.push(records);
+    if (!this.#failed) this.#failed = !this.#append(this.#piece, start, end);
+  }
+
+  #append(bytes: Buffer, start: number, end: number): boolean {
     const segment = this.#segments[this.#segments.length - 1];
     try {
       for (let at = start; at < end; ) {
-        const written = this.#write(this.#fd, this.#piece, at, end - at);
+        const written = this.#write(this.#fd, bytes, at, end - at);
         at += written;
         segment.bytes += written;
       }
+      return true;
     } catch {
-      this.#failed = true;
+      return false;
     }
   }
 
+  /** All that is in the file now counts. */
+  #written(): void {
+    const segment = this.#segments[this.#segments.length - 1];
+    if (segment.bytes === this.#safe) return;
+    this.#safe = segment.bytes;
+    this.#unsynced = true;
+  }
+
+  /** All that is in the file counts: what of this does not fit is cut off again. */
+  #payDebts(): void {
+    if (this.#debts.isEmpty || this.#vain) return;
+    const blocks = this.#debts.blocks(MAX_BLOCK, crc32);
+    const pay = (): boolean => blocks.every((block) => this.#append(block, 0, block.length));
+    let paid = pay();
+    if (!paid) {
+      this.#cutBack();
+      paid = this.#room.give() && pay();
+      if (!paid) this.#cutBack();
+    }
+    this.#vain = !paid;
+    if (!paid) return;
+    this.#debts.clear();
+    this.#written();
+  }
+
   /** A half-written block would end the journal for whoever reads it, with all that came behind it. */
-  #cutBack(segment: Segment): void {
+  #cutBack(): void {
+    const segment = this.#segments[this.#segments.length - 1];
     if (segment.bytes === this.#safe) return;
     try {
       ftruncateSync(this.#fd, this.#safe);
@@ -373,6 +460,7 @@ export class Journal {
     this.#syncing = true;
     this.#fdatasync(this.#fd, (error) => {
       this.#syncing = false;
+      for (const fd of this.#retired.splice(0)) closeSync(fd);
       for (const done of waiting) done(error === null);
       if (this.#waiting.length > 0) this.#syncWaiting();
     });
@@ -380,17 +468,3 @@ export class Journal {
 }
 
 const NOTHING = new Uint8Array(0);
-
-/** Reads the blocks of one segment up to the first that does not hold; returns how many bytes hold. */
-function readSegment(bytes: Buffer, visitor: JournalVisitor): number {
-  let at = 0;
-  while (at + BLOCK_HEADER <= bytes.length) {
-    const size = readU32(bytes, at);
-    const start = at + BLOCK_HEADER;
-    if (size === 0 || size > MAX_BLOCK || start + size > bytes.length) break;
-    if (crc32(bytes.subarray(start, start + size)) !== readU32(bytes, at + 4)) break;
-    readRecords(bytes, start, start + size, visitor);
-    at = start + size;
-  }
-  return at;
-}

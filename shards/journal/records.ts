@@ -12,10 +12,16 @@
  *
  * A block whose CRC does not hold is the torn last write of a process that died: the journal ends before it.
  */
+import zlib from 'node:zlib';
 import { readU32, readU64, writeU32, writeU64 } from '../../lib/wire/frame.js';
 import { writeUtf8 } from '../../lib/wire/text.js';
 
+// Missing in the types for Node 20, there since 20.15.
+export const crc32 = (zlib as unknown as { crc32(data: Uint8Array): number }).crc32;
+
 export const BLOCK_HEADER = 8;
+/** Bytes of a block, at most: a larger one in a file is none. */
+export const MAX_BLOCK = 256 * 1024;
 export const RecordType = { message: 1, gone: 2, failed: 3, mailbox: 4, closed: 5 } as const;
 
 const MESSAGE_HEADER = 40;
@@ -165,4 +171,18 @@ function readMessage(b: Buffer, o: number, end: number, mailbox: number, visitor
     end,
     stored: end - o,
   });
+}
+
+/** Reads the blocks of one segment up to the first that does not hold; returns how many bytes hold. */
+export function readSegment(bytes: Buffer, visitor: JournalVisitor): number {
+  let at = 0;
+  while (at + BLOCK_HEADER <= bytes.length) {
+    const size = readU32(bytes, at);
+    const start = at + BLOCK_HEADER;
+    if (size === 0 || size > MAX_BLOCK || start + size > bytes.length) break;
+    if (crc32(bytes.subarray(start, start + size)) !== readU32(bytes, at + 4)) break;
+    readRecords(bytes, start, start + size, visitor);
+    at = start + size;
+  }
+  return at;
 }

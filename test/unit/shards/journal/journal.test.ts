@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import {
   appendFileSync,
+  existsSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -14,6 +15,7 @@ import { join } from 'node:path';
 import { MailboxEntry } from '../../../../lib/queues/mailbox-entry.js';
 import { Journal } from '../../../../shards/journal/journal.js';
 import { type RecoveredMailbox, Recovery } from '../../../../shards/journal/recovery.js';
+import { RESERVE_BYTES } from '../../../../shards/journal/reserve.js';
 
 const RECORD = {
   name: 'agent:a',
@@ -93,7 +95,9 @@ describe('Journal', () => {
   }
 
   function segments(): string[] {
-    return readdirSync(dir).sort();
+    return readdirSync(dir)
+      .filter((name) => name.endsWith('.journal'))
+      .sort();
   }
 
   it('brings back what has not left, with all that is known of it', () => {
@@ -279,6 +283,64 @@ describe('Journal', () => {
     put(journal, 3, 'after');
     assert.ok(journal.flush());
     assert.deepEqual(texts(begin().mailboxes), ['1:before', '3:after']);
+  });
+
+  it('forgets nothing that has left while the disk is full: it goes into the reserve, and no message does', () => {
+    const reserve = join(dir, 'reserve');
+    let full = false;
+    // What the reserve has given up is all that there is.
+    let left = RESERVE_BYTES;
+    const write = ((fd: number, b: Uint8Array, at: number, length: number): number => {
+      if (full && (existsSync(reserve) || left < length))
+        throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+      if (full) left -= length;
+      return writeSync(fd, b, at, length);
+    }) as typeof writeSync;
+    const journal = new Journal({ dir, fsync: 'never', maxBytes: 1_000_000, write });
+    open.push(journal);
+    journal.open(new Recovery(), () => {});
+    assert.ok(existsSync(reserve) && journal.hasRoom(1));
+    journal.mailbox(1, JSON.stringify(RECORD));
+    const entries = [1, 2, 3].map((offset) => put(journal, offset, `m${offset}`));
+    assert.ok(journal.flush());
+    full = true;
+    journal.gone(1, entries[0]);
+    journal.mailbox(1, JSON.stringify({ ...RECORD, epoch: 2 }));
+    put(journal, 4, 'too much');
+    assert.ok(!journal.flush());
+    assert.ok(!existsSync(reserve) && !journal.hasRoom(1), 'what the reserve gave is for no message');
+    const { mailboxes } = begin();
+    assert.deepEqual(texts(mailboxes), ['2:m2', '3:m3']);
+    assert.equal(mailboxes[0].record.epoch, 2);
+    full = false;
+    journal.check();
+    assert.ok(existsSync(reserve) && journal.hasRoom(1));
+  });
+
+  it('writes what has left when there is room again, if there was none at all', () => {
+    let full = false;
+    const write = ((fd: number, b: Uint8Array, at: number, length: number): number => {
+      if (full) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+      return writeSync(fd, b, at, length);
+    }) as typeof writeSync;
+    const journal = new Journal({ dir, fsync: 'never', maxBytes: 1_000_000, write });
+    open.push(journal);
+    journal.open(new Recovery(), () => {});
+    journal.mailbox(1, JSON.stringify(RECORD));
+    const entries = [1, 2].map((offset) => put(journal, offset, `m${offset}`));
+    assert.ok(journal.flush());
+    full = true;
+    journal.gone(1, entries[0]);
+    journal.mailbox(1, JSON.stringify({ ...RECORD, epoch: 2 }));
+    assert.ok(!journal.flush());
+    full = false;
+    journal.check();
+    // It is newer than what is owed.
+    journal.mailbox(1, JSON.stringify({ ...RECORD, epoch: 3 }));
+    assert.ok(journal.flush());
+    const { mailboxes } = begin();
+    assert.deepEqual(texts(mailboxes), ['2:m2']);
+    assert.equal(mailboxes[0].record.epoch, 3);
   });
 
   it('settles at once, or after the disk has it with fsync always', async () => {
