@@ -3,7 +3,7 @@
  * checked field by field; the caller has bounded its size. No Node built-ins here: browsers load it.
  */
 import { FlowbusError } from '../errors.js';
-import { agentAddress } from '../topics/topic.js';
+import { agentAddress, capabilityAddress } from '../topics/topic.js';
 import {
   type AgentRecord,
   type Consume,
@@ -237,23 +237,30 @@ function metadataOf(f: Fields): string {
   return readUtf8(bytes, 0, bytes.length);
 }
 
-/** Whether a subscribe or unsubscribe is about a mailbox, not about live messages. */
-function isWish(f: Fields): boolean {
-  return (f.any('group') ?? null) !== null || f.boolean('mailbox', false);
-}
-
-function wishOf(f: Fields): Consume {
+/** The mailbox that a subscribe or unsubscribe is about; null when it is about live messages. */
+function wishOf(f: Fields): Consume | null {
   const own = f.boolean('mailbox', false);
-  if (own && (f.any('group') ?? null) !== null) f.refuse('group', 'absent where mailbox is true');
-  if (own && (f.any('pattern') ?? null) !== null) f.refuse('pattern', 'absent where mailbox is true');
+  const group = f.textOrNull('group', 1, MAX_AGENT_ID);
+  const capability = f.textOrNull('capability', 1, MAX_CAPABILITY);
+  if (!own && group === null && capability === null) return null;
+  if (own && group !== null) f.refuse('group', 'absent where mailbox is true');
+  if (capability !== null && (own || group !== null)) f.refuse('capability', 'without group and mailbox');
+  if (group === null && f.any('pattern') !== undefined) f.refuse('pattern', 'absent, but with a group');
   if (f.any('patterns') !== undefined) f.refuse('patterns', 'absent where a mailbox is meant');
   return {
-    mailbox: own ? 'agent' : 'group',
-    group: own ? null : f.text('group', 1, MAX_AGENT_ID),
-    pattern: own ? null : f.text('pattern', 1, MAX_TOPIC_BYTES),
+    mailbox: own ? 'agent' : group !== null ? 'group' : 'capability',
+    group,
+    pattern: group === null ? null : f.text('pattern', 1, MAX_TOPIC_BYTES),
+    capability,
     prefetch: f.integer('prefetch', 1, MAX_PREFETCH, DEFAULT_PREFETCH),
     ...mailboxLimits(f),
   };
+}
+
+function subscriptionOf(f: Fields, op: 'subscribe' | 'unsubscribe', ref: number): JsonOp {
+  const wish = wishOf(f);
+  if (wish === null) return { op, ref, patterns: patternsOf(f) };
+  return { op: op === 'subscribe' ? 'consume' : 'leave', ref, wish };
 }
 
 /** The operation of a publish on `topic`: one that is assured goes another way. */
@@ -303,13 +310,20 @@ export function parseOp(text: string): JsonOp {
       return { op, ref, hello: helloOf(f) };
     case 'subscribe':
     case 'unsubscribe':
-      if (isWish(f)) return { op: op === 'subscribe' ? 'consume' : 'leave', ref, wish: wishOf(f) };
-      return { op, ref, patterns: patternsOf(f) };
+      return subscriptionOf(f, op, ref);
     case 'publish': {
       const topic = f.text('topic', 1, MAX_TOPIC_BYTES);
       return publishOf(f, ref, topic) ?? { op, ref, topic, message: messageOf(f) };
     }
     case 'send': {
+      const capability = f.textOrNull('capability', 1, MAX_CAPABILITY);
+      if (capability !== null) {
+        if (f.any('to') !== undefined) f.refuse('to', 'absent where a capability is meant');
+        return (
+          publishOf(f, ref, capabilityAddress(capability)) ??
+          f.refuse('assured', 'true where a capability is meant')
+        );
+      }
       const to = f.text('to', 1, MAX_AGENT_ID);
       return publishOf(f, ref, agentAddress(to)) ?? { op, ref, to, message: messageOf(f) };
     }

@@ -63,7 +63,7 @@ export class JsonMailboxes {
 
   #consume(session: Session, wish: Consume, reference: number): void {
     const teller = this.#teller;
-    this.#context.consuming.consume(session, specOf(session.agent.agentId, wish)).then(
+    this.#context.consuming.consume(session, specOf(session.agent, wish)).then(
       (mailbox) => {
         if (teller.isOf(session)) teller.tell({ op: 'consuming', mailbox }, reference);
       },
@@ -76,7 +76,7 @@ export class JsonMailboxes {
 
   /** It need not know the handle: what it consumes from, it has named itself. */
   #leave(session: Session, wish: Consume, reference: number): void {
-    const { kind, name, pattern } = specOf(session.agent.agentId, wish);
+    const { kind, name, pattern } = specOf(session.agent, wish);
     const isMeant = (spec: ConsumeSpec): boolean =>
       spec.kind === kind && spec.name === name && spec.pattern === pattern;
     for (const [mailbox, spec] of [...(session.consumes ?? [])])

@@ -36,11 +36,11 @@ export class TextAgent {
     socket.on('error', () => {});
   }
 
-  static async join(url: string, agentId: string): Promise<TextAgent> {
+  static async join(url: string, agentId: string, capabilities: string[] = []): Promise<TextAgent> {
     const socket = new WebSocket(`${url}/?agentId=${agentId}`, { perMessageDeflate: false });
     const agent = new TextAgent(socket);
     await once(socket, 'open');
-    await agent.ask({ op: 'hello', agentId });
+    await agent.ask({ op: 'hello', agentId, capabilities });
     return agent;
   }
 

@@ -104,6 +104,19 @@ describe('mailboxes by JSON and HTTP', () => {
     await second.ask({ op: 'unsubscribe', mailbox: true });
   });
 
+  it('stores what is sent to a capability, for those who have said that they have it', async () => {
+    const agent = await text(0);
+    const refused = await agent.ask({ op: 'subscribe', capability: 'ocr' });
+    assert.deepEqual([refused.op, refused.code], ['error', 'FORBIDDEN_TOPIC']);
+    const able = await TextAgent.join(node.url, fresh(1), ['ocr']);
+    texts.push(able);
+    assert.equal((await able.ask({ op: 'subscribe', capability: 'ocr' })).op, 'consuming');
+    const sent = await agent.ask({ op: 'send', capability: 'ocr', data: 8, assured: true });
+    assert.deepEqual([sent.op, sent.stored], ['stored', 1]);
+    await until('it', () => able.messages.length === 1);
+    assert.deepEqual([able.messages[0].topic, able.messages[0].data], ['_capability.ocr', 8]);
+  });
+
   it('says by JSON what was refused, and by which id', async () => {
     const agent = await text(0);
     const { op, code, id } = await agent.ask({
@@ -124,6 +137,10 @@ describe('mailboxes by JSON and HTTP', () => {
       { op: 'publish', topic: 'a', data: 1, assured: 1 },
       { op: 'publish', topic: 'a', data: 1, assured: true, id: 'x'.repeat(65) },
       { op: 'subscribe', pattern: 'a', group: 'g', mailbox: true },
+      { op: 'subscribe', capability: 'c', mailbox: true },
+      { op: 'subscribe', capability: 'c', pattern: 'a' },
+      { op: 'send', capability: 'c', data: 1 },
+      { op: 'send', capability: 'c', to: 'x', data: 1, assured: true },
       { op: 'subscribe', pattern: 'a', group: 'g', prefetch: 0 },
       { op: 'subscribe', patterns: ['a'], group: 'g' },
       { op: 'ack', mailbox: -1, offset: 1 },
