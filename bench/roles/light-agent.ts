@@ -5,8 +5,8 @@
 import { connect, type Socket } from 'node:net';
 import { avroControl } from '../../lib/wire/avro.js';
 import { BatchReader, Step } from '../../lib/wire/batch.js';
-import { DEFAULT_MAX_PAYLOAD, FrameType } from '../../lib/wire/frame.js';
-import { encodeControl } from '../../lib/wire/writer.js';
+import { DEFAULT_MAX_PAYLOAD, Encoding, FrameType } from '../../lib/wire/frame.js';
+import { controlFrame, encodeControl } from '../../lib/wire/writer.js';
 
 const SUBPROTOCOL = 'agent-protocol-v1';
 
@@ -53,6 +53,9 @@ function helloFrame(agentId: string, subscriptions: string[]): Uint8Array {
   });
 }
 
+/** What the SDK sends after an interval in which nothing was said. */
+const PING = clientMessage(Opcode.binary, controlFrame(FrameType.ping, 1, Encoding.bytes, new Uint8Array(0)));
+
 /** Batches are read to their end in one turn: all agents of the process share a reader. */
 const reader = new BatchReader();
 
@@ -60,8 +63,17 @@ const NOTHING = Buffer.alloc(0);
 const State = { upgrading: 0, greeting: 1, live: 2, closing: 3, ended: 4 } as const;
 type State = (typeof State)[keyof typeof State];
 
+export interface Address {
+  host: string;
+  port: number;
+  /** Where the connection comes from; undefined leaves it to the system. */
+  localAddress?: string | undefined;
+}
+
 export interface LightAgentOwner {
   onMessage(agent: LightAgent, payload: Uint8Array): void;
+  /** Its heartbeat was answered. */
+  onPong(agent: LightAgent): void;
   /** A connection that was live has ended, and not because it was closed from here. */
   onLost(agent: LightAgent, why: string): void;
 }
@@ -77,12 +89,7 @@ export class LightAgent {
   #resolve: () => void;
   #reject: (error: Error) => void;
 
-  private constructor(
-    address: { host: string; port: number },
-    agentId: string,
-    subscriptions: string[],
-    owner: LightAgentOwner,
-  ) {
+  private constructor(address: Address, agentId: string, subscriptions: string[], owner: LightAgentOwner) {
     this.agentId = agentId;
     this.#owner = owner;
     this.#subscriptions = subscriptions;
@@ -99,7 +106,7 @@ export class LightAgent {
 
   /** Resolves when it has had its welcome. */
   static connect(
-    address: { host: string; port: number },
+    address: Address,
     agentId: string,
     subscriptions: string[],
     owner: LightAgentOwner,
@@ -109,6 +116,11 @@ export class LightAgent {
       agent.#resolve = () => resolve(agent);
       agent.#reject = reject;
     });
+  }
+
+  /** One heartbeat. */
+  ping(): void {
+    this.#socket.write(PING);
   }
 
   /** Leaves on purpose. Resolves when the connection is gone. */
@@ -121,7 +133,7 @@ export class LightAgent {
     });
   }
 
-  #upgrade({ host, port }: { host: string; port: number }): void {
+  #upgrade({ host, port }: Address): void {
     this.#socket.write(
       `GET /?agentId=${this.agentId} HTTP/1.1\r\nHost: ${host}:${port}\r\nConnection: Upgrade\r\n` +
         `Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: ${SUBPROTOCOL}\r\n` +
@@ -189,6 +201,7 @@ export class LightAgent {
       const { type } = reader;
       if (type === FrameType.publish)
         this.#owner.onMessage(this, all.subarray(reader.payloadStart, reader.end));
+      else if (type === FrameType.pong) this.#owner.onPong(this);
       else if (type === FrameType.welcome) {
         this.#state = State.live;
         this.#resolve();

@@ -13,6 +13,9 @@ const MAX_NOTES = 10;
 const had: number[] = [];
 const last: number[] = [];
 let received = 0;
+/** Heartbeats that were answered, and when the last was (ms). */
+let pongs = 0;
+let lastPong = 0;
 
 /** How often it is looked whether a broadcast has reached all (ms). */
 const LOOK = 1;
@@ -28,6 +31,10 @@ const owner = {
     had[number] = (had[number] ?? 0) + 1;
     last[number] = now();
   },
+  onPong(): void {
+    pongs++;
+    lastPong = now();
+  },
   onLost({ agentId }: LightAgent, why: string): void {
     note(`${agentId} lost its connection: ${why}`);
   },
@@ -42,18 +49,20 @@ export interface Gathering {
   /** Connections that are being made at a time. */
   inFlight: number;
   topic: string;
+  /** Where the connections come from; undefined leaves it to the system. */
+  localAddress?: string | undefined;
 }
 
 const operations = {
   /** Resolves when all have had their welcome. */
   async connect(what: Gathering): Promise<{ began: number; ended: number }> {
-    const { host, port, prefix, count, inFlight, topic } = what;
+    const { host, port, prefix, count, inFlight, topic, localAddress } = what;
     const began = now();
     let next = 0;
     const connectSome = async (): Promise<void> => {
       while (next < count) {
         const agentId = `${prefix}-${next++}`;
-        agents.push(await LightAgent.connect({ host, port }, agentId, [topic], owner));
+        agents.push(await LightAgent.connect({ host, port, localAddress }, agentId, [topic], owner));
       }
     };
     await Promise.all(Array.from({ length: Math.min(inFlight, count) }, connectSome));
@@ -65,6 +74,15 @@ const operations = {
     const latest = now() + patience;
     while ((had[number] ?? 0) < agents.length && now() < latest) await sleep(LOOK);
     return { had: had[number] ?? 0, at: last[number] ?? now() };
+  },
+
+  /** One heartbeat of each, as fast as they can be sent. Resolves as `broadcast` does. */
+  async heartbeat({ patience }: { patience: number }) {
+    pongs = 0;
+    const began = now();
+    for (const agent of agents) agent.ping();
+    while (pongs < agents.length && now() < began + patience) await sleep(LOOK);
+    return { pongs, began, ended: lastPong };
   },
 
   /** Messages in all. */

@@ -1,4 +1,4 @@
-/** Many agents that are just there: how fast they connect, what each costs the broker, one message to all of them. */
+/** Many agents that are just there: how fast they connect, what each costs the broker, one message to all of them, and a heartbeat of each. */
 import { availableParallelism } from 'node:os';
 import { Option } from 'commander';
 import { openFilesLimit } from '../accounting.js';
@@ -26,8 +26,13 @@ const IN_FLIGHT = 256;
 /** Broadcasts of a run: the first is warm-up. */
 const BROADCASTS = 6;
 
-/** How long a broadcast may take (ms). */
-const BROADCAST_PATIENCE = 30_000;
+/** Heartbeats of all, of a run: the first is warm-up. */
+const HEARTBEATS = 6;
+/** Milliseconds from one heartbeat of an agent to the next, as the SDK has it. */
+const HEARTBEAT_INTERVAL = 15_000;
+
+/** How long a broadcast, or a heartbeat of all, may take (ms). */
+const PATIENCE = 30_000;
 
 /** How long all connections together may take (ms for each, and at least). */
 const CONNECT_PATIENCE = 10;
@@ -91,6 +96,11 @@ interface Crowd {
   port: number;
 }
 
+/** One address has some 28,000 ports for connections to one server; all of 127.0.0.0/8 is this machine, on Linux. */
+function localAddressOf(host: string, index: number): string | undefined {
+  return host === '127.0.0.1' && process.platform === 'linux' ? `127.0.0.${index + 2}` : undefined;
+}
+
 async function gather(
   crowd: Crowd,
   prefix: string,
@@ -104,7 +114,15 @@ async function gather(
         Math.floor((agents * (index + 1)) / swarms.length) - Math.floor((agents * index) / swarms.length);
       return swarm.ask(
         'connect',
-        { host, port, prefix: `${prefix}-${index}`, count, inFlight, topic: TOPIC },
+        {
+          host,
+          port,
+          prefix: `${prefix}-${index}`,
+          count,
+          inFlight,
+          topic: TOPIC,
+          localAddress: localAddressOf(host, index),
+        },
         Math.max(LEAST_PATIENCE, agents * CONNECT_PATIENCE),
       );
     }),
@@ -122,12 +140,38 @@ async function broadcast(
   payload: number,
   number: number,
 ): Promise<number> {
-  const patience = BROADCAST_PATIENCE;
+  const patience = PATIENCE;
   const [at, ...times] = await Promise.all([
     publisher.ask('single', { topic: TOPIC, payload, number }),
     ...swarms.map((swarm) => swarm.ask('broadcast', { number, patience }, 2 * patience)),
   ]);
   return Math.max(...times.map((time) => time.at)) - at;
+}
+
+interface Heartbeat {
+  /** Milliseconds from the first ping to the last answer. */
+  time: number;
+  /** Broker's processor time for each (µs). */
+  cpu: number | null;
+  missing: number;
+}
+
+/** One of all agents, which at their usual interval come spread over it. */
+async function heartbeat(
+  stage: Stage,
+  swarms: readonly Role<SwarmOperations>[],
+  agents: number,
+): Promise<Heartbeat> {
+  const before = stage.cpu().cpu;
+  const times = await Promise.all(
+    swarms.map((swarm) => swarm.ask('heartbeat', { patience: PATIENCE }, 2 * PATIENCE)),
+  );
+  const after = stage.cpu().cpu;
+  return {
+    time: Math.max(...times.map(({ ended }) => ended)) - Math.min(...times.map(({ began }) => began)),
+    cpu: before === null || after === null ? null : ((after - before) * 1000) / agents,
+    missing: agents - times.reduce((sum, { pongs }) => sum + pongs, 0),
+  };
 }
 
 async function run(stage: Stage, options: ConnectionsOptions): Promise<Run> {
@@ -152,11 +196,19 @@ async function run(stage: Stage, options: ConnectionsOptions): Promise<Run> {
     const time = await broadcast(publisher, swarms, payload, number);
     if (number > 0) times.push(time);
   }
+  const beats: Heartbeat[] = [];
+  for (let number = 0; number < HEARTBEATS; number++) {
+    const beat = await heartbeat(stage, swarms, agents);
+    if (number > 0) beats.push(beat);
+  }
+  const cpuPerHeartbeat = beats.some(({ cpu }) => cpu === null) ? null : median(beats.map(({ cpu }) => cpu!));
+  const unanswered = beats.reduce((sum, { missing }) => sum + missing, 0);
+
   const received = await Promise.all(swarms.map((swarm) => swarm.ask('received', null)));
   const notes = await Promise.all(swarms.map((swarm) => swarm.ask('notes', null)));
   const finished = await publisher.ask('finish', null);
-  const total = received.reduce((sum, count) => sum + count, 0);
-  const expected = agents * BROADCASTS;
+  const total = received.reduce((sum, count) => sum + count, agents * (HEARTBEATS - 1) - unanswered);
+  const expected = agents * (BROADCASTS + HEARTBEATS - 1);
   const time = median(times);
   return {
     values: {
@@ -167,6 +219,10 @@ async function run(stage: Stage, options: ConnectionsOptions): Promise<Run> {
         cpuBefore === null || cpuAfter === null ? null : ((cpuAfter - cpuBefore) * 1000) / agents,
       broadcast: time,
       broadcastRate: (agents / time) * 1000,
+      heartbeat: median(beats.map((beat) => beat.time)),
+      cpuPerHeartbeat,
+      heartbeatCores:
+        cpuPerHeartbeat === null ? null : (cpuPerHeartbeat * agents) / (HEARTBEAT_INTERVAL * 1000),
     },
     account: {
       expected,
@@ -191,12 +247,16 @@ function figuresOf(options: ConnectionsOptions): FigureShape[] {
     { name: 'cpuPerConnect', unit: 'us' },
     { name: 'broadcast', unit: 'ms' },
     { name: 'broadcastRate', unit: 'per second' },
+    { name: 'heartbeat', unit: 'ms' },
+    { name: 'cpuPerHeartbeat', unit: 'us' },
+    { name: 'heartbeatCores', unit: 'cores' },
   ];
 }
 
 export const connections: Scenario = {
   name: 'connections',
-  summary: 'agents that are only connected: connect rate, broker memory each, a message to all',
+  summary:
+    'agents that are only connected: connect rate, broker memory each, a message to all, a heartbeat of all',
   usual: true,
   flags: [
     new Option('--agents <n>', 'how many').argParser(integer(1, 1_000_000)).default(10_000),

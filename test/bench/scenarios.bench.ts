@@ -251,8 +251,11 @@ describe('the bench', function () {
       'cpuPerConnect',
       'broadcast',
       'broadcastRate',
+      'heartbeat',
+      'cpuPerHeartbeat',
+      'heartbeatCores',
     ]);
-    assert.equal(result.account.expected, 50 * 6);
+    assert.equal(result.account.expected, 50 * (6 + 5));
     assert.ok(figure(result, 'connects') > 0);
     if (process.platform === 'linux') assert.match(result.notes.join(), /memory is (Pss|RSS)/);
   });
