@@ -18,6 +18,16 @@ export function integers(least: number, most: number): (text: string) => number[
   return (text) => text.split(',').map((part) => integer(least, most)(part));
 }
 
+/** A list of some of `known`. */
+export function names<T extends string>(known: readonly T[]): (text: string) => T[] {
+  return (text) =>
+    text.split(',').map((part) => {
+      const name = known.find((one) => one === part);
+      if (name === undefined) throw new InvalidArgumentError(`It must be a list of ${known.join(', ')}.`);
+      return name;
+    });
+}
+
 function seconds(least: number): (text: string) => number {
   return (text) => {
     const value = /^\d{1,6}(\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN;

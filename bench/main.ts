@@ -12,6 +12,7 @@ import { describeMachine } from './machine.js';
 import { isFailure, machineLines, makeReport, type Report, resultLines } from './report.js';
 import { endRoles } from './role.js';
 import { type CommonOptions, type Result, type Scenario, ScenarioRefused } from './scenario.js';
+import { assured } from './scenarios/assured.js';
 import { connections } from './scenarios/connections.js';
 import { garbage } from './scenarios/garbage.js';
 import { http } from './scenarios/http.js';
@@ -40,6 +41,7 @@ const SCENARIOS: readonly Scenario[] = [
   links,
   soak,
   peers,
+  assured,
 ];
 
 /** dist/bench/main.js → the checkout. */

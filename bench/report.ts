@@ -89,6 +89,18 @@ const LABELS: Readonly<Record<string, string>> = {
   perBatch: 'allocated per batch from agents',
   collections: 'garbage collections',
   pauses: 'time in them, per second',
+  stored: 'stored messages',
+  storedP50: 'until the publisher has its ack, P50',
+  storedP95: 'until the publisher has its ack, P95',
+  storedP99: 'until the publisher has its ack, P99',
+  consumed: 'consumed messages',
+  cpuPerPublish: 'broker CPU per publish',
+  cpuPerConsume: 'broker CPU per message consumed',
+  start: 'start of the broker',
+  startEmpty: 'start of the broker with nothing stored',
+  memoryFull: 'broker memory with all of it',
+  deliveredWithout: 'without mailboxes',
+  withMailboxes: 'with mailboxes, against without',
 };
 
 export function labelOf(figure: string): string {

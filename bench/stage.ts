@@ -1,6 +1,6 @@
 /** The processes of one run: a broker, and whoever is connected to it. */
 import { cpuOf, type Memory, memoryOf } from './accounting.js';
-import type { BusName, ClientName, StartOptions } from './buses/bus.js';
+import type { BusName, ClientName, ServerOptions, StartOptions } from './buses/bus.js';
 import { now, sleep } from './clock.js';
 import { Role, type RoleName } from './role.js';
 import type { BrokerOperations } from './roles/broker.js';
@@ -11,23 +11,32 @@ import type { SubscriberOperations } from './roles/subscriber.js';
 /** How long after the last message that came the rest is given up (ms). */
 const GIVE_UP = 3000;
 
+/** How long a broker may take to bring back what it has stored (ms). */
+const START_LIMIT = 120_000;
+
 /** How often it is looked whether all have come (ms). */
 const LOOK = 20;
 
 /** What stands on a stage: which bus, and how it is started. */
-export interface Setting extends StartOptions {
+export interface Setting extends ServerOptions {
   bus: BusName;
 }
 
-/** `bus` with those of the options that it is started with. */
-export function settingOf(bus: BusName, { shards, links }: StartOptions): Setting {
-  return { bus, shards, links };
+/** `bus` with those of the options that it is started with. `data`: the directory for what it stores; null: it stores nothing. */
+export function settingOf(
+  bus: BusName,
+  { shards, links }: StartOptions,
+  data: string | null = null,
+): Setting {
+  return { bus, shards, links, data };
 }
 
 export class Stage {
   readonly bus: BusName;
   readonly url: string;
   readonly version: string;
+  /** How long the broker took to serve (ms). */
+  readonly startedIn: number;
   readonly #broker: Role<BrokerOperations>;
   readonly #roles: { end(): Promise<void> }[];
   /** Those of the start: a shard that is restarted spoils the run. */
@@ -38,10 +47,12 @@ export class Stage {
     broker: Role<BrokerOperations>,
     pids: number[],
     server: { url: string; version: string },
+    startedIn: number,
   ) {
     this.bus = bus;
     this.url = server.url;
     this.version = server.version;
+    this.startedIn = startedIn;
     this.#broker = broker;
     this.#pids = pids;
     this.#roles = [];
@@ -50,8 +61,10 @@ export class Stage {
   static async open(setting: Setting, onCollection?: (text: string) => void): Promise<Stage> {
     const broker = await Role.start<BrokerOperations>('broker', onCollection);
     try {
-      const server = await broker.ask('start', setting);
-      return new Stage(setting.bus, broker, await broker.ask('processes', null), server);
+      const before = now();
+      const server = await broker.ask('start', setting, START_LIMIT);
+      const startedIn = now() - before;
+      return new Stage(setting.bus, broker, await broker.ask('processes', null), server, startedIn);
     } catch (error) {
       await broker.end();
       throw error;

@@ -22,10 +22,28 @@ export interface BusClient {
   readonly answer: (() => Promise<void>) | null;
   /** Resolves with the answer of the client of this name. */
   readonly request: ((name: string, payload: Uint8Array) => Promise<unknown>) | null;
+  /** Null: the bus stores nothing. */
+  readonly assured: AssuredClient | null;
   /** Resolves when the server has everything that was published. */
   flush(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** Messages that are stored until a consumer has acked them. */
+export interface AssuredClient {
+  /** What is published on `topic` from then on is stored, whether or not somebody consumes it. */
+  keep(topic: string): Promise<void>;
+  /** Resolves when the message is stored. The payload is the caller's again at once. */
+  publish(topic: string, payload: Uint8Array): Promise<unknown>;
+  /** Takes what is stored of `topic`, where `keep` was called before, and acks each message behind its handler. */
+  consume(topic: string, onMessage: (payload: Uint8Array) => void): Promise<void>;
+}
+
+/** How long an ack of the server may take (ms): a bus that cannot keep up is to have bad figures, and not to fail. */
+export const STORE_TIMEOUT = 60_000;
+
+/** Messages that a consumer may have unacked at a time. */
+export const PREFETCH = 10_000;
 
 export interface BusServer {
   readonly url: string;
@@ -42,9 +60,14 @@ export interface StartOptions {
   links: 'auto' | 'shared-memory' | 'unix-socket';
 }
 
+export interface ServerOptions extends StartOptions {
+  /** The directory for what it stores, which may have come from a server before; null: it stores nothing. */
+  data: string | null;
+}
+
 export interface Bus {
-  /** Rejects with BusMissing when it is not installed. */
-  start(options: StartOptions): Promise<BusServer>;
+  /** Rejects with BusMissing when it is not installed. Resolves when it serves. */
+  start(options: ServerOptions): Promise<BusServer>;
   connect(url: string, name: string): Promise<BusClient>;
 }
 
@@ -73,7 +96,8 @@ export class Notes {
 export const WINDOW = 4096;
 
 export const BUS_NAMES = ['flowbus', 'nats', 'nats-ws', 'redis', 'mosquitto', 'aedes', 'socket.io'] as const;
-export type BusName = (typeof BUS_NAMES)[number];
+/** `jetstream`: nats-server as the store of assured messages, which is another task than that of the others. */
+export type BusName = (typeof BUS_NAMES)[number] | 'jetstream';
 
 /** How a client speaks: as the users of a bus do, or JSON to flowbus's text door. */
 export type ClientName = BusName | 'flowbus-json';

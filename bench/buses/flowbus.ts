@@ -10,8 +10,16 @@ import {
 import { makeConfig } from '../../lib/config/index.js';
 import { createLogger } from '../../lib/telemetry/log.js';
 import { startNode } from '../../shards/primary.js';
-import type { Bus, BusClient, BusServer, StartOptions } from './bus.js';
-import { Notes } from './bus.js';
+import {
+  type AssuredClient,
+  type Bus,
+  type BusClient,
+  type BusServer,
+  Notes,
+  PREFETCH,
+  type ServerOptions,
+  STORE_TIMEOUT,
+} from './bus.js';
 
 /** Enough when all have left; when it is interrupted, nobody is to wait for long (ms). */
 const DRAIN_TIMEOUT = 2000;
@@ -28,10 +36,45 @@ const OF_PRIORITY: Readonly<Record<Priority, PublishOptions & { assured?: false 
   background: { priority: 'background' },
 };
 
+/** Everybody who consumes a topic is of one group. */
+const GROUP = 'bench';
+const ASSURED = { assured: true, timeout: STORE_TIMEOUT } as const;
+
+/** More than any measurement stores: it is speed that is measured, not how it is to be full. */
+const MUCH = 16 * 1024 * 1024 * 1024;
+const MANY = 100_000_000;
+
+class FlowbusAssured implements AssuredClient {
+  readonly #agent: Agent;
+
+  constructor(agent: Agent) {
+    this.#agent = agent;
+  }
+
+  /** A mailbox stays when its consumer leaves. */
+  async keep(topic: string): Promise<void> {
+    const subscription = await this.#agent.subscribe(topic, () => {}, { group: GROUP });
+    await subscription.unsubscribe();
+  }
+
+  publish(topic: string, payload: Uint8Array): Promise<unknown> {
+    return this.#agent.publish(topic, payload, ASSURED);
+  }
+
+  async consume(topic: string, onMessage: (payload: Uint8Array) => void): Promise<void> {
+    const handler = (message: Message): void => {
+      onMessage(message.payload);
+      void message.ack();
+    };
+    await this.#agent.subscribe(topic, handler, { group: GROUP, prefetch: PREFETCH });
+  }
+}
+
 class FlowbusClient implements BusClient {
   readonly shard: number;
   readonly answer: () => Promise<void>;
   readonly request: (name: string, payload: Uint8Array) => Promise<unknown>;
+  readonly assured: AssuredClient;
   missed = 0;
   readonly #agent: Agent;
   readonly #notes = new Notes();
@@ -39,6 +82,7 @@ class FlowbusClient implements BusClient {
   constructor(agent: Agent, name: string, shard: number) {
     this.#agent = agent;
     this.shard = shard;
+    this.assured = new FlowbusAssured(agent);
     agent.on('error', ({ code, message }) => this.#notes.add(`${name}: ${code} ${message}`));
     agent.on('gap', ({ missed, reason }) => {
       this.missed += missed ?? 0;
@@ -89,13 +133,16 @@ function version(): string {
 }
 
 export const flowbus: Bus = {
-  async start({ shards, links }: StartOptions): Promise<BusServer> {
+  async start({ shards, links, data }: ServerOptions): Promise<BusServer> {
     const config = makeConfig({
       port: 0,
       logLevel: 'warn',
       drainTimeout: DRAIN_TIMEOUT,
       links,
       ...(shards === null ? {} : { shards }),
+      ...(data === null
+        ? {}
+        : { dataDir: data, journalSize: MUCH, mailboxSize: MUCH, mailboxMessages: MANY }),
     });
     const node = await startNode(config, createLogger(config), { dedicated: true });
     return {

@@ -4,6 +4,7 @@ import type { Bus, BusClient, BusName, ClientName } from './bus.js';
 const BUSES: Readonly<Record<BusName, () => Promise<Bus>>> = {
   flowbus: async () => (await import('./flowbus.js')).flowbus,
   nats: async () => (await import('./nats.js')).nats,
+  jetstream: async () => (await import('./jetstream.js')).jetstream,
   'nats-ws': async () => (await import('./nats.js')).natsWebSocket,
   redis: async () => (await import('./redis.js')).redis,
   mosquitto: async () => (await import('./mqtt.js')).mosquitto,

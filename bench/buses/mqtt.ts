@@ -14,6 +14,7 @@ class MqttBusClient implements BusClient {
   readonly shard = null;
   readonly missed = null;
   readonly answer = null;
+  readonly assured = null;
   readonly request = null;
   readonly #client: MqttClient;
   readonly #notes = new Notes();

@@ -2,22 +2,24 @@
 import { type Msg, type NatsConnection, wsconnect } from '@nats-io/nats-core';
 import { connect as tcpConnect } from '@nats-io/transport-node';
 import { WebSocket } from 'ws';
-import { type Bus, type BusClient, Notes, WINDOW } from './bus.js';
+import { type AssuredClient, type Bus, type BusClient, Notes, WINDOW } from './bus.js';
 import { freePort, startProgram } from './program.js';
 
 const REQUEST_TIMEOUT = 10_000;
 
-class NatsClient implements BusClient {
+export class NatsClient implements BusClient {
   readonly shard = null;
   readonly missed = null;
+  readonly assured: AssuredClient | null;
   readonly answer: () => Promise<void>;
   readonly request: (name: string, payload: Uint8Array) => Promise<unknown>;
   readonly #connection: NatsConnection;
   readonly #notes = new Notes();
   #published = 0;
 
-  constructor(connection: NatsConnection, name: string) {
+  constructor(connection: NatsConnection, name: string, assured: AssuredClient | null = null) {
     this.#connection = connection;
+    this.assured = assured;
     this.answer = async () => {
       connection.subscribe(`agent.${name}`, {
         callback: (_, message: Msg) => {
@@ -68,7 +70,8 @@ function natsPattern(pattern: string): string {
   return pattern.replace(/\*\*$/, '>');
 }
 
-async function start(webSocket: boolean) {
+/** `more`: further settings. */
+export async function startNats(webSocket: boolean, more: readonly string[] = []) {
   const port = await freePort();
   const webSocketPort = webSocket ? await freePort() : 0;
   return startProgram({
@@ -79,6 +82,7 @@ async function start(webSocket: boolean) {
       // What waits for a slow subscriber is not to end its connection in a measurement.
       'max_pending: 1GB',
       'write_deadline: 60s',
+      ...more,
       ...(webSocket ? [`websocket { listen: "127.0.0.1:${webSocketPort}", no_tls: true }`] : []),
     ].join('\n'),
     args: (file) => ['-c', file],
@@ -88,12 +92,12 @@ async function start(webSocket: boolean) {
 }
 
 export const nats: Bus = {
-  start: () => start(false),
+  start: () => startNats(false),
   connect: async (url, name) => new NatsClient(await tcpConnect({ servers: url, name }), name),
 };
 
 export const natsWebSocket: Bus = {
-  start: () => start(true),
+  start: () => startNats(true),
   async connect(url, name) {
     // Node 20 has none of its own.
     Object.assign(globalThis, { WebSocket });

@@ -7,6 +7,7 @@ class RedisClient implements BusClient {
   readonly shard = null;
   readonly missed = null;
   readonly answer = null;
+  readonly assured = null;
   readonly request = null;
   readonly #publisher: Redis;
   readonly #subscriber: Redis;

@@ -11,6 +11,7 @@ class SocketIoClient implements BusClient {
   readonly shard = null;
   readonly missed = null;
   readonly answer: () => Promise<void>;
+  readonly assured = null;
   readonly request: (name: string, payload: Uint8Array) => Promise<unknown>;
   readonly #socket: Socket;
   readonly #notes = new Notes();

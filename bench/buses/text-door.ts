@@ -23,6 +23,7 @@ function bytesOf({ data, encoding }: Said): Uint8Array {
 
 export class TextDoorClient implements BusClient {
   readonly answer = null;
+  readonly assured = null;
   readonly request = null;
   shard = 0;
   missed = 0;

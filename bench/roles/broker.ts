@@ -1,5 +1,5 @@
 /** The server of a bus, ours or another. */
-import type { BusName, BusServer, StartOptions } from '../buses/bus.js';
+import type { BusName, BusServer, ServerOptions } from '../buses/bus.js';
 import { busOf } from '../buses/index.js';
 import { serve } from './serve.js';
 
@@ -14,7 +14,7 @@ const operations = {
   async start({
     bus,
     ...options
-  }: StartOptions & { bus: BusName }): Promise<{ url: string; version: string }> {
+  }: ServerOptions & { bus: BusName }): Promise<{ url: string; version: string }> {
     server = await (await busOf(bus)).start(options);
     return { url: server.url, version: server.version };
   },

@@ -1,6 +1,6 @@
 /** A client that publishes, and calls. */
 import type { Priority } from '../../lib/client/index.js';
-import type { BusClient, ClientName } from '../buses/bus.js';
+import type { AssuredClient, BusClient, ClientName } from '../buses/bus.js';
 import { connectTo } from '../buses/index.js';
 import { now } from '../clock.js';
 import { type Percentiles, Recorder } from './latency.js';
@@ -16,6 +16,12 @@ let flood: Promise<void> = Promise.resolve();
 function connected(): BusClient {
   if (client === null) throw new Error('it was not connected');
   return client;
+}
+
+function storing(): AssuredClient {
+  const { assured } = connected();
+  if (assured === null) throw new Error('this bus stores nothing');
+  return assured;
 }
 
 function turn(): Promise<void> {
@@ -88,9 +94,8 @@ export interface Pace {
  * `Atomics.wait`, however short (the system's timer slack, 50 µs on Linux, comes on top and counts as sent late), in a turn
  * of its own: what the turn before published is on its way by then.
  */
-async function publishPaced(pace: Pace): Promise<Percentiles> {
-  const { topic, payload, rate, start, messages, warmup, priority } = pace;
-  const publisher = connected();
+async function publishPaced(pace: Pace, way: Way): Promise<Percentiles> {
+  const { topic, payload, rate, start, messages, warmup } = pace;
   const stamp = new Stamp(payload);
   const lateness = new Recorder();
   const interval = 1000 / rate;
@@ -103,15 +108,120 @@ async function publishPaced(pace: Pace): Promise<Percentiles> {
     while (go && next < messages && start + next * interval <= time) {
       const intended = start + next * interval;
       stamp.write(intended, next);
-      go = publisher.publish(topic, stamp.bytes, priority);
+      go = way.send(topic, stamp.bytes, intended, next);
       if (next >= warmup) lateness.record(time - intended);
       published++;
       next++;
     }
     if (go) await turn();
-    else await publisher.drained();
+    else await way.rest();
   }
   return lateness.percentiles();
+}
+
+/** How paced messages go out. */
+interface Way {
+  /** Message `number`, which was due at `intended`. False: no more now, but after `rest`. */
+  send(topic: string, payload: Uint8Array, intended: number, number: number): boolean;
+  rest(): Promise<void>;
+}
+
+/** Assured messages of the pace that may wait for their acks: behind them nothing is sent, and what comes later is late. */
+const MOST_UNSTORED = 32_768;
+
+async function storePaced(pace: Pace): Promise<{ lateness: Percentiles; stored: Percentiles }> {
+  const assured = storing();
+  const recorder = new Recorder();
+  let waiting = 0;
+  let failure: unknown = null;
+  const lateness = await publishPaced(pace, {
+    send(topic, payload, intended, number) {
+      waiting++;
+      assured.publish(topic, payload).then(
+        () => {
+          waiting--;
+          if (number >= pace.warmup) recorder.record(now() - intended);
+        },
+        (error) => {
+          waiting--;
+          failure ??= error;
+        },
+      );
+      return waiting < MOST_UNSTORED;
+    },
+    rest: turn,
+  });
+  while (waiting > 0) await turn();
+  if (failure !== null) throw failure;
+  return { lateness, stored: recorder.percentiles() };
+}
+
+export interface Storing {
+  topic: string;
+  payload: number;
+  /** Publishes that wait for their acks at a time. */
+  outstanding: number;
+  /** Recorded from this time on, until that (ms of the machine's clock). */
+  from: number;
+  until: number;
+  /** No more than these; null: as many as go. */
+  messages: number | null;
+}
+
+/** One publish after the other, each when the one before it is stored. */
+class Loop {
+  readonly #run: Storing;
+  readonly #assured: AssuredClient;
+  readonly #payload: Uint8Array;
+  readonly #recorder: Recorder;
+  readonly #end: (error?: unknown) => void;
+  readonly #onStored: () => void;
+  readonly #onFailed: (error: unknown) => void;
+  #began: number;
+
+  /** `end` is called once. */
+  constructor(run: Storing, assured: AssuredClient, recorder: Recorder, end: (error?: unknown) => void) {
+    this.#run = run;
+    this.#assured = assured;
+    this.#payload = new Uint8Array(run.payload);
+    this.#recorder = recorder;
+    this.#end = end;
+    this.#onStored = () => this.#stored();
+    this.#onFailed = (error) => end(error);
+    this.#began = 0;
+  }
+
+  next(time: number): void {
+    const { topic, until, messages } = this.#run;
+    if (time >= until || (messages !== null && published >= messages)) {
+      this.#end();
+      return;
+    }
+    published++;
+    this.#began = time;
+    this.#assured.publish(topic, this.#payload).then(this.#onStored, this.#onFailed);
+  }
+
+  #stored(): void {
+    const time = now();
+    const { from, until } = this.#run;
+    if (this.#began >= from && time < until) this.#recorder.record(time - this.#began);
+    this.next(time);
+  }
+}
+
+/** Resolves when all are stored; rejects when one could not be. */
+function storeAll(run: Storing): Promise<Percentiles> {
+  const assured = storing();
+  const recorder = new Recorder();
+  return new Promise((resolve, reject) => {
+    let open = run.outstanding;
+    const end = (error?: unknown): void => {
+      if (error !== undefined) reject(error);
+      else if (--open === 0) resolve(recorder.percentiles());
+    };
+    for (let i = 0; i < run.outstanding; i++) new Loop(run, assured, recorder, end).next(now());
+  });
 }
 
 const operations = {
@@ -130,7 +240,26 @@ const operations = {
   },
 
   pace(pace: Pace): Promise<Percentiles> {
-    return publishPaced(pace);
+    const publisher = connected();
+    return publishPaced(pace, {
+      send: (topic, payload) => publisher.publish(topic, payload, pace.priority),
+      rest: () => publisher.drained(),
+    });
+  },
+
+  /** Assured messages on `topic` are stored from then on. */
+  keep(topic: string): Promise<void> {
+    return storing().keep(topic);
+  },
+
+  /** Assured messages, as fast as they are stored. */
+  store(run: Storing): Promise<Percentiles> {
+    return storeAll(run);
+  },
+
+  /** Assured messages at a rate: how late they were sent, and from when they were due until they were stored. */
+  storePaced(pace: Pace): Promise<{ lateness: Percentiles; stored: Percentiles }> {
+    return storePaced(pace);
   },
 
   /** One message, now. Resolves with the time before it. */

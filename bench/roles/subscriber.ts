@@ -28,6 +28,15 @@ function record(payload: Uint8Array): void {
   intervals?.record(due, time - due);
 }
 
+/** Counts of messages whose arrival is noted, in order, and when they had come. */
+let awaited: readonly number[] = [];
+let passed: number[] = [];
+
+function countAndNote(): void {
+  received++;
+  if (received === awaited[passed.length]) passed.push(now());
+}
+
 function connected(): BusClient {
   if (client === null) throw new Error('it was not connected');
   return client;
@@ -43,6 +52,20 @@ const operations = {
   async subscribe({ pattern, timed: looks }: { pattern: string; timed: boolean }): Promise<void> {
     if (looks) await connected().receive(pattern, record);
     else await connected().count(pattern, count);
+  },
+
+  /** Takes what is stored of a topic, and acks each. `notes`: counts of messages, rising, that `passed` is asked for. */
+  async consume(what: { topic: string; timed: boolean; notes: readonly number[] }): Promise<void> {
+    const { assured } = connected();
+    if (assured === null) throw new Error('this bus stores nothing');
+    awaited = what.notes;
+    passed = [];
+    await assured.consume(what.topic, what.timed ? record : countAndNote);
+  },
+
+  /** When so many messages as were awaited had come (ms of the machine's clock). */
+  passed(): readonly number[] {
+    return passed;
   },
 
   async answer(): Promise<void> {

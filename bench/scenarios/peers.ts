@@ -1,15 +1,9 @@
 /** Other buses beside flowbus, in the same run: the same roles do the same work, each with its usual client. */
-import { InvalidArgumentError, Option } from 'commander';
-import { BUS_NAMES, BusMissing, type BusName } from '../buses/bus.js';
-import {
-  type Case,
-  type CommonOptions,
-  type FigureShape,
-  type Result,
-  type Run,
-  resultOf,
-  type Scenario,
-} from '../scenario.js';
+import { Option } from 'commander';
+import { present, runBeside, type Task } from '../beside.js';
+import { BUS_NAMES, type BusName } from '../buses/bus.js';
+import { names } from '../flags.js';
+import type { CommonOptions, Result, Run, Scenario } from '../scenario.js';
 import { onStage, type Stage, settingOf } from '../stage.js';
 import { runPace } from './latency.js';
 import { runRequests } from './request.js';
@@ -20,13 +14,8 @@ interface PeersOptions extends CommonOptions {
   tasks: readonly string[];
 }
 
-interface Task {
-  readonly name: string;
-  readonly figures: readonly FigureShape[];
-  /** What buses are compared by. `better`: which way is good. */
-  readonly compared: readonly { name: string; better: 'more' | 'less' }[];
-  /** Buses that cannot do it. */
-  readonly without: readonly BusName[];
+/** A task whose run has one stage. */
+interface PeersTask extends Omit<Task, 'run' | 'conditions'> {
   run(stage: Stage, options: CommonOptions, index: number): Promise<Run>;
 }
 
@@ -36,7 +25,7 @@ const BURST = 256;
 /** A rate (messages per second) that most of them can serve on a small machine. */
 const RATE = 10_000;
 
-function load(publishers: number, subscribers: number, burst: number): Task {
+function load(publishers: number, subscribers: number, burst: number): PeersTask {
   return {
     name: `${publishers}→${subscribers}${burst === 1 ? ' one by one' : ''}`,
     figures: [
@@ -53,7 +42,7 @@ function load(publishers: number, subscribers: number, burst: number): Task {
   };
 }
 
-const TASKS: readonly Task[] = [
+const TASKS: readonly PeersTask[] = [
   load(1, 1, BURST),
   load(1, 10, BURST),
   load(1, 1, 1),
@@ -83,61 +72,6 @@ const TASKS: readonly Task[] = [
   },
 ];
 
-/** The buses that are here, with their versions; `missing` takes what is not. */
-async function present(
-  options: PeersOptions,
-  missing: (text: string) => void,
-): Promise<Map<BusName, string>> {
-  const found = new Map<BusName, string>();
-  for (const bus of options.buses) {
-    try {
-      found.set(bus, await onStage(settingOf(bus, options), async (stage) => stage.version));
-    } catch (error) {
-      // The server's process told it as text.
-      if (!(error instanceof Error) || !error.message.includes(BusMissing.MARK)) throw error;
-      missing(error.message);
-    }
-  }
-  return found;
-}
-
-/** How many times better flowbus was than `bus`, run by run. */
-function ratios(task: Task, bus: BusName, ours: readonly Run[], theirs: readonly Run[]): Result {
-  const runs = ours.map((run, index): Run => {
-    const values: Record<string, number | null> = {};
-    for (const { name, better } of task.compared) {
-      const [own, other] = [run.values[name], theirs[index].values[name]];
-      values[name] =
-        own === null || other === null || own === 0 || other === 0
-          ? null
-          : better === 'more'
-            ? own / other
-            : other / own;
-    }
-    return { values, account: { expected: 0, received: 0, lost: 0, repeated: 0 }, notes: [] };
-  });
-  const figures = task.compared.map(({ name }): FigureShape => ({ name, unit: 'ratio' }));
-  return resultOf(
-    {
-      bus: 'flowbus',
-      scenario: 'peers',
-      case: `${task.name}: flowbus against ${bus}`,
-      conditions: {},
-      figures,
-    },
-    runs,
-  );
-}
-
-function names<T extends string>(known: readonly T[]): (text: string) => T[] {
-  return (text) =>
-    text.split(',').map((part) => {
-      const name = known.find((one) => one === part);
-      if (name === undefined) throw new InvalidArgumentError(`It must be a list of ${known.join(', ')}.`);
-      return name;
-    });
-}
-
 const TASK_NAMES = TASKS.map(({ name }) => name);
 
 export const peers: Scenario = {
@@ -154,35 +88,16 @@ export const peers: Scenario = {
       .default(TASK_NAMES, 'all'),
   ],
   async run(options: PeersOptions, tell) {
-    const buses = await present(
-      { ...options, buses: [...new Set<BusName>(['flowbus', ...options.buses])] },
-      tell,
-    );
+    const wanted = [...new Set<BusName>(['flowbus', ...options.buses])];
+    const buses = await present(wanted, options, tell);
     const results: Result[] = [];
     for (const task of TASKS.filter(({ name }) => options.tasks.includes(name))) {
-      const takers = [...buses.keys()].filter((bus) => !task.without.includes(bus));
-      const runs = new Map<BusName, Run[]>(takers.map((bus) => [bus, []]));
-      // In turn, so that what the machine does meanwhile befalls all of them.
-      for (let index = 0; index < options.runs; index++) {
-        for (const bus of takers) {
-          tell(`peers ${task.name}: ${bus}, run ${index + 1} of ${options.runs}`);
-          runs
-            .get(bus)!
-            .push(await onStage(settingOf(bus, options), (stage) => task.run(stage, options, index)));
-        }
-      }
-      for (const bus of takers) {
-        const what: Case = {
-          bus,
-          scenario: 'peers',
-          case: task.name,
-          conditions: { version: buses.get(bus)!, 'payload bytes': PAYLOAD },
-          figures: task.figures,
-        };
-        results.push(resultOf(what, runs.get(bus)!));
-      }
-      for (const bus of takers)
-        if (bus !== 'flowbus') results.push(ratios(task, bus, runs.get('flowbus')!, runs.get(bus)!));
+      const whole: Task = {
+        ...task,
+        conditions: { 'payload bytes': PAYLOAD },
+        run: (bus, index) => onStage(settingOf(bus, options), (stage) => task.run(stage, options, index)),
+      };
+      results.push(...(await runBeside('peers', whole, buses, options.runs, tell)));
     }
     return results;
   },

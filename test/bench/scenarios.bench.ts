@@ -25,17 +25,20 @@ describe('the bench', function () {
   });
   after(() => rmSync(own, { recursive: true, force: true }));
 
-  function start(args: readonly string[]): ChildProcess {
+  function start(args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
     const child = spawn(process.execPath, [MAIN, ...args], {
-      env: { ...process.env, TMPDIR: own },
+      env: { ...process.env, TMPDIR: own, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     children.push(child);
     return child;
   }
 
-  async function run(args: readonly string[]): Promise<{ code: number | null; out: string; err: string }> {
-    const child = start(args);
+  async function run(
+    args: readonly string[],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<{ code: number | null; out: string; err: string }> {
+    const child = start(args, env);
     const timer = setTimeout(() => child.kill('SIGTERM'), DEADLINE);
     const text = { out: '', err: '' };
     child.stdout?.setEncoding('utf8').on('data', (part: string) => {
@@ -177,6 +180,46 @@ describe('the bench', function () {
     const [own, other, , ratio] = results;
     assert.equal(figure(ratio, 'delivered'), figure(own, 'delivered') / figure(other, 'delivered'));
     for (const { conditions } of [own, other]) assert.match(String(conditions.version), /^\d+\.\d+\.\d+/);
+  });
+
+  it('assured: stores, paces and recovers messages, each of which is consumed once; does without JetStream where it is not', async () => {
+    const tasks = [
+      '--tasks',
+      'publish,pace,recover',
+      '--outstanding',
+      '8',
+      '--rate',
+      '500',
+      '--recover',
+      '300',
+    ];
+    const { code, out, err } = await run(['assured', ...TINY, ...tasks, '--json'], { PATH: own });
+    assert.equal(code, 0, err);
+    assert.match(err, /nats-server is not installed/);
+    const { results } = JSON.parse(out) as Report;
+    const stored = ['stored', 'storedP50', 'storedP95', 'storedP99', 'cpuPerPublish'];
+    const latencies = [
+      'p50',
+      'p95',
+      'p99',
+      'p999',
+      'max',
+      'storedP50',
+      'storedP95',
+      'latenessP50',
+      'latenessP99',
+    ];
+    const [publish, pace, recover, ...others] = results;
+    assert.deepEqual(others, []);
+    checkResult(publish, 'assured', 'publish, 8 on their way', stored);
+    checkResult(pace, 'assured', '500/s', [...latencies, 'cpuPerDelivery']);
+    checkResult(recover, 'assured', 'recover 300 messages', ['start', 'startEmpty', 'memoryFull']);
+    assert.ok(figure(publish, 'stored') > 0 && figure(pace, 'p50') > 0 && figure(pace, 'storedP50') > 0);
+    assert.deepEqual([pace.account.expected, recover.account.expected], [200, 300]);
+    assert.deepEqual(
+      readdirSync(own).filter((name) => name.startsWith('flowbus-stored-')),
+      [],
+    );
   });
 
   it('latency: has ordered percentiles of every message that was due in the measured time', async () => {
@@ -372,6 +415,7 @@ describe('the bench', function () {
       [['latency', '--payload', '1'], /It must be a whole number from 12/],
       [['throughput', '--cases', '1'], /a list of publishers:subscribers/],
       [['peers', '--buses', 'smoke'], /a list of flowbus, nats/],
+      [['assured', '--tasks', 'sleep'], /a list of publish, consume/],
       [['soak', '--minutes', '0'], /It must be minutes, more than 0/],
       [['gate'], /'--base <commit>' not specified/],
       [['gate', '--base', 'HEAD', '--tolerance', '-1'], /It must be a whole number from 0/],
