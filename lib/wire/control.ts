@@ -365,7 +365,9 @@ function consume(f: Fields): Consume {
 }
 
 /** What a wish to consume says of the mailbox itself, in frames and at the JSON door alike. */
-export function mailboxLimits(f: Fields): Pick<Consume, 'lease' | 'maxAge' | 'maxMessages' | 'balance'> {
+export function mailboxLimits(
+  f: Fields,
+): Pick<Consume, 'lease' | 'maxAge' | 'maxMessages' | 'balance' | 'breaker'> {
   return {
     lease: f.integer('lease', 0, MAX_LEASE, 0),
     maxAge: f.integer('maxAge', 0, MAX_MAILBOX_AGE, 0),
