@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, rmSync, watch } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type BrokerConfig, makeConfig } from '../../../lib/config/index.js';
 import { FlowbusError } from '../../../lib/errors.js';
+import { SHARED_MEMORY_DIR } from '../../../lib/memory/segment.js';
 import { type Ground, prepareGround, type SharedMemory } from '../../../shards/ground.js';
 
 describe('the ground', () => {
@@ -90,6 +92,26 @@ describe('the ground', () => {
     };
     await assert.rejects(prepare('auto', sharedMemory), full);
     assert.deepEqual(readdirSync(tmp), []);
+  });
+
+  it('is not probed again by a process that has seen shared memory work', async function () {
+    if (!existsSync(SHARED_MEMORY_DIR)) this.skip();
+    const again = () => prepareGround(makeConfig({ links: 'auto', shards: 1 }), 'i2', log);
+    const first = await again();
+    first.remove();
+    if (first.linkKind !== 'shared-memory') this.skip();
+    const made: (string | null)[] = [];
+    const watcher = watch(SHARED_MEMORY_DIR, (_, name) => made.push(name));
+    const second = await again();
+    second.remove();
+    // A probe's file would have come before the segment's.
+    const segment = basename(String(second.segmentPath));
+    while (!made.includes(segment)) await once(watcher, 'change');
+    watcher.close();
+    assert.deepEqual(
+      made.filter((name) => name?.startsWith(`flowbus-probe-${process.pid}-`)),
+      [],
+    );
   });
 
   it('is measured against what is free on this machine', async function () {
