@@ -45,6 +45,13 @@ describe('Balancer', () => {
     assert.deepEqual(give(balancer, 'round-robin', 3), [0, 1, 0]);
   });
 
+  it('goes on with the same consumer when one before it leaves', () => {
+    const balancer = balancerOf(9, 9, 9);
+    give(balancer, 'round-robin', 2);
+    balancer.remove(balancer.consumers[0]);
+    assert.deepEqual(give(balancer, 'round-robin', 3), [2, 1, 2]);
+  });
+
   it('is fair: whoever joins and leaves, those that stay get as many, give or take one', () => {
     const change = fc.record({ messages: fc.nat(20), join: fc.boolean(), leave: fc.nat(10) });
     fc.assert(

@@ -202,6 +202,7 @@ describe('Mailbox', () => {
     two.prefetch = 2;
     // It is not there to get what it would have got.
     assert.deepEqual([rig.take(two), rig.take(two)], [5, 8]);
+    assert.equal(two.inFlight, 2);
   });
 
   it('keeps the order of each key whichever consumers fail, hang and die', () => {
@@ -521,6 +522,18 @@ describe('Mailbox, with circuit breakers', () => {
       assert.equal(sick.inFlight, 0);
     });
   }
+
+  it('holds a message that is nacked again and again against its consumer once', () => {
+    const rig = new Rig();
+    rig.put();
+    const consumer = rig.consumer(1, true);
+    for (let i = 0; i < 10; i++) {
+      assert.equal(rig.feed(), consumer);
+      rig.mailbox.nack(consumer, 1, rig.now);
+      rig.pass(POLICY.retryCap);
+    }
+    assert.equal(consumer.breaker.state, 'closed');
+  });
 
   it('is a slow ack one that takes longer than was wished, or than 80 % of the lease', () => {
     for (const [slowAck, wait, state] of [
