@@ -11,6 +11,7 @@ import { ACK_SIZE, nackPayload, readDelivery, readStored, writeAck } from '../..
 import { Encoding, Flag, FrameType, OFFSET_FLAGS } from '../../../lib/wire/frame.js';
 import { readUtf8, utf8 } from '../../../lib/wire/text.js';
 import { FrameWriter } from '../../../lib/wire/writer.js';
+import type { ConsumeSpec } from '../../../shards/intake.js';
 import { journalDir, orphansOf } from '../../../shards/journal/directory.js';
 import type { Refusal } from '../../../shards/publishing.js';
 import type { Session } from '../../../shards/session.js';
@@ -122,8 +123,14 @@ describe('mailboxes of two shards', () => {
   }
 
   /** Resolves when it consumes; the links are run meanwhile. */
-  async function consume(slot: number, session: Session, group: string, pattern: string): Promise<number> {
-    const spec = {
+  async function consume(
+    slot: number,
+    session: Session,
+    group: string,
+    pattern: string,
+    wish: Partial<ConsumeSpec> = {},
+  ): Promise<number> {
+    const spec: ConsumeSpec = {
       kind: 'group' as const,
       name: group,
       pattern,
@@ -134,6 +141,7 @@ describe('mailboxes of two shards', () => {
       maxMessages: 0,
       balance: null,
       breaker: null,
+      ...wish,
     };
     const consuming = shards[slot].consuming.consume(session, spec);
     let done = false;
@@ -309,6 +317,33 @@ describe('mailboxes of two shards', () => {
     await until(() => consumer.taker.texts.includes('later'));
     assert.ok(Date.now() >= stored + 300);
     assert.equal(publisher.taker.frames, 1, 'live, only what is not delayed');
+  });
+
+  it('share and break as the last to consume wished, also when their shard begins anew', async () => {
+    const publisher = open(0, 'p');
+    const sick = open(0, 'sick');
+    const { group, mailbox } = await groupOn(0, 0, sick.session);
+    for (let i = 0; i < 5; i++) assured(0, publisher.session, 'work.x', `${i}`);
+    run();
+    for (const { offset } of sick.taker.got) {
+      const nack = nackPayload(mailbox, offset, 'no paper');
+      shards[0].consuming.nack(sick.session, nack, 0, nack.length);
+    }
+    assert.deepEqual(sick.taker.changes, [`group:${group}:work.* open nack`]);
+    const breaker = { failures: -1, window: 0, coolDown: 7, slowAck: 9 };
+    const other = open(1, 'other');
+    await consume(1, other.session, group, 'work.*', { balance: 'round-robin', breaker });
+    assert.equal(sick.taker.changes.at(-1), `group:${group}:work.* closed recovered`);
+    const policy = () => shards[0].table.find(mailbox)?.home?.mailbox.policy;
+    const wished = { failures: 0, window: 300_000, coolDown: 7, slowAck: 9 };
+    assert.deepEqual([policy()?.balance, policy()?.breaker], ['round-robin', wished]);
+    shards[0].mailboxes.close();
+    shards[0] = begin(0, 2);
+    assert.deepEqual([policy()?.balance, policy()?.breaker], ['round-robin', wished]);
+    // Who wishes nothing leaves it as it is.
+    const late = open(0, 'late');
+    await consume(0, late.session, group, 'work.*');
+    assert.deepEqual([policy()?.balance, policy()?.breaker], ['round-robin', wished]);
   });
 
   it('take live messages for groups, and give each to one session, wherever it was published', async () => {
