@@ -3,7 +3,6 @@
  * is the promise: nobody hears of a message that a crash could take back.
  */
 import { FlowbusError } from '../lib/errors.js';
-import type { BreakerPolicy } from '../lib/queues/breaker.js';
 import type { Consumer } from '../lib/queues/consumer.js';
 import type { Shares } from '../lib/queues/entry-lanes.js';
 import type { MailboxPolicy } from '../lib/queues/mailbox.js';
@@ -11,8 +10,8 @@ import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { TimingWheel } from '../lib/queues/timing-wheel.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
-import type { BreakerReason, BreakerWish } from '../lib/wire/control.js';
-import { delayOfFrame, keyOfFrame, writeDelivery } from '../lib/wire/delivery.js';
+import type { BreakerReason } from '../lib/wire/control.js';
+import { delayOfFrame, keyOfFrame } from '../lib/wire/delivery.js';
 import {
   Flag,
   OFFSET_FLAGS,
@@ -20,16 +19,17 @@ import {
   OFFSET_TOPIC_LENGTH,
   OFFSET_TOTAL,
   readU32,
-  viewOf,
 } from '../lib/wire/frame.js';
 import { readTimeToLive } from '../lib/wire/ttl.js';
 import { Alarm } from './alarm.js';
 import type { Exchange } from './exchange.js';
+import { Feeding } from './feeding.js';
 import { Home, type HomeGround, type HomeOffice } from './home.js';
 import { type ConsumeSpec, Intake, type MailboxPort, NOBODY } from './intake.js';
 import { Journal, type JournalSettings } from './journal/journal.js';
 import { Recovery } from './journal/recovery.js';
 import { rewrite, unburden } from './journal/renewal.js';
+import { policyOf } from './mailbox-policy.js';
 import {
   handleOf,
   MAX_MAILBOX_NUMBER,
@@ -40,8 +40,6 @@ import {
 import { MAX_MAILBOXES, type MailboxTable } from './mailbox-table.js';
 import type { Route } from './route.js';
 
-/** Deliver frames are made here, one after the other. */
-const FRAME_ROOM = 256 * 1024;
 /** Leases, delays and waits that may end in one turn; what is left ends in the next. */
 const DUE_PER_TURN = 10_000;
 
@@ -64,14 +62,12 @@ export class Mailboxes implements HomeOffice {
   readonly #homes: Map<number, Home>;
   #nextNumber: number;
   #intakes: Intake[];
-  readonly #dirty: Home[];
+  readonly #feeding: Feeding;
   /** Leases, delays and waits of all mailboxes. */
   readonly #wheel: TimingWheel<MailboxEntry>;
   readonly #alarm: Alarm;
   /** Now, while the wheel fires. */
   #now: number;
-  readonly #frame: Uint8Array;
-  readonly #view: DataView;
 
   constructor(
     exchange: Exchange,
@@ -91,12 +87,10 @@ export class Mailboxes implements HomeOffice {
     this.#homes = new Map();
     this.#nextNumber = 1;
     this.#intakes = [];
-    this.#dirty = [];
+    this.#feeding = new Feeding(exchange, port);
     this.#now = performance.now();
     this.#wheel = new TimingWheel(this.#now, (entry) => entry.mailbox?.due(entry, this.#now));
     this.#alarm = new Alarm(() => this.#due());
-    this.#frame = new Uint8Array(FRAME_ROOM);
-    this.#view = viewOf(this.#frame);
   }
 
   get size(): number {
@@ -147,7 +141,7 @@ export class Mailboxes implements HomeOffice {
     let home = ref?.home ?? null;
     if (ref !== undefined && home === null)
       throw new FlowbusError('MAILBOX_UNAVAILABLE', `The mailbox ${name} lives on shard ${ref.slot}.`);
-    const policy = this.#policyOf(spec, home?.mailbox.policy ?? this.#policy);
+    const policy = policyOf(spec, home?.mailbox.policy ?? this.#policy);
     if (home === null) {
       if (this.#table.size >= MAX_MAILBOXES || this.#nextNumber > MAX_MAILBOX_NUMBER)
         throw new FlowbusError('LIMIT_REACHED', `A node may have ${MAX_MAILBOXES} mailboxes.`);
@@ -309,7 +303,7 @@ export class Mailboxes implements HomeOffice {
       if (written) journal.settled((safe) => this.#tell(intakes, safe));
       else this.#tell(intakes, true);
     }
-    this.#feedAll();
+    this.#feeding.feed();
     this.#alarm.set(this.#wheel.next);
     const burden = journal.burden;
     if (burden !== null && written) unburden(journal, this.#homes.values(), burden);
@@ -365,17 +359,6 @@ export class Mailboxes implements HomeOffice {
   #opened(): Journal {
     if (this.#journal === null) throw new FlowbusError('NO_JOURNAL');
     return this.#journal;
-  }
-
-  #policyOf(spec: ConsumeSpec, base: MailboxPolicy): MailboxPolicy {
-    return {
-      ...base,
-      lease: spec.lease || base.lease,
-      maxAge: spec.maxAge || base.maxAge,
-      maxMessages: spec.maxMessages || base.maxMessages,
-      balance: spec.balance ?? base.balance,
-      breaker: spec.breaker === null ? base.breaker : breakerOf(spec.breaker, base.breaker),
-    };
   }
 
   #settle(
@@ -448,52 +431,7 @@ export class Mailboxes implements HomeOffice {
   }
 
   touch(home: Home): void {
-    if (home.dirty) return;
-    home.dirty = true;
-    this.#dirty.push(home);
-    this.#exchange.unsettle();
-  }
-
-  #feedAll(): void {
-    const dirty = this.#dirty;
-    if (dirty.length === 0) return;
-    const now = performance.now();
-    const wall = Date.now();
-    for (const home of dirty) {
-      home.dirty = false;
-      this.#feed(home, now, wall);
-    }
-    dirty.length = 0;
-  }
-
-  #feed(home: Home, now: number, wall: number): void {
-    const { mailbox } = home;
-    const counters = this.#exchange.counters;
-    while (mailbox.waiting > 0) {
-      const consumer = mailbox.nextConsumer(now);
-      if (consumer === null) return;
-      const entry = mailbox.take(consumer, now, wall);
-      if (entry === null) return;
-      counters[C.mailboxDeliveries]++;
-      if (entry.repeated) counters[C.mailboxRedeliveries]++;
-      const end = writeDelivery(
-        this.#frame,
-        this.#view,
-        0,
-        entry.lane,
-        home.notice.handle,
-        entry.offset,
-        Math.min(0xffff, entry.failures + 1),
-        entry.repeated,
-        mailbox.policy.lease,
-        entry.from,
-        entry.topic,
-        entry.bytes,
-        entry.start,
-        entry.end,
-      );
-      this.#port.deliver(entry.consumer!.id, entry.lane, this.#frame, 0, end);
-    }
+    this.#feeding.touch(home);
   }
 
   #close(home: Home): void {
@@ -508,13 +446,4 @@ export class Mailboxes implements HomeOffice {
     for (const { mailbox } of this.#homes.values()) messages += mailbox.messages;
     return messages;
   }
-}
-
-function breakerOf({ failures, window, coolDown, slowAck }: BreakerWish, base: BreakerPolicy): BreakerPolicy {
-  return {
-    failures: failures === 0 ? base.failures : Math.max(0, failures),
-    window: window || base.window,
-    coolDown: coolDown || base.coolDown,
-    slowAck: slowAck || base.slowAck,
-  };
 }
