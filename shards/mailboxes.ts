@@ -27,6 +27,7 @@ import { Feeding } from './feeding.js';
 import { Home, type HomeGround, type HomeOffice } from './home.js';
 import { type ConsumeSpec, Intake, type MailboxPort, NOBODY } from './intake.js';
 import { Journal, type JournalSettings } from './journal/journal.js';
+import type { Progress } from './journal/progress.js';
 import { Recovery } from './journal/recovery.js';
 import { rewrite, unburden } from './journal/renewal.js';
 import { policyOf } from './mailbox-policy.js';
@@ -99,12 +100,15 @@ export class Mailboxes implements HomeOffice {
 
   /**
    * Opens the journal of this slot and brings back what it holds, and what lies in `orphans`: journals of slots that are no
-   * more, which are taken over. Returns how many messages there are.
+   * more, which are taken over. Returns how many messages there are; `progress` hears of it while it is read.
    */
-  open(settings: JournalSettings, orphans: readonly string[]): number {
+  open(settings: JournalSettings, orphans: readonly string[], progress: Progress): number {
     const journal = new Journal(settings);
     const recovery = new Recovery();
-    journal.open(recovery, (segment) => recovery.begin(segment));
+    journal.open(recovery, (segment, read, total) => {
+      recovery.begin(segment);
+      progress.at(recovery.messages, read, total);
+    });
     this.#journal = journal;
     this.#ground = {
       journal,

@@ -28,7 +28,9 @@ export interface PrimaryListener {
 
 export interface PrimaryChannel {
   /** From now on connections may come, when the boot data says `accept: 'primary'`. */
-  ready(): void;
+  ready(recovered: number): void;
+  /** Not ready yet, and still at work on what its journal holds. */
+  recovering(): void;
   /** Reports the end of the drain, and exits with code 0 once that is sent. */
   drained(): void;
 }
@@ -110,11 +112,14 @@ export function joinPrimary(listener: PrimaryListener): PrimaryChannel {
   });
 
   return {
-    ready() {
-      send({ type: 'ready' });
+    ready(recovered) {
+      send({ type: 'ready', recovered });
       setInterval(() => {
         send({ type: 'load', connections: listener.connections(), adopted });
       }, LOAD_INTERVAL).unref();
+    },
+    recovering() {
+      send({ type: 'recovering' });
     },
     drained() {
       send({ type: 'drained' }, () => process.exit(0));

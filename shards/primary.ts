@@ -49,6 +49,8 @@ export interface RunningNode {
   /** For clients on this machine. */
   readonly url: string;
   readonly shards: number;
+  /** Messages that the journals of its shards held when they were ready. */
+  readonly recovered: number;
   /** Of these, the ones that take connections right now. */
   readonly liveShards: number;
   readonly linkKind: LinkKind;
@@ -166,6 +168,10 @@ class Primary implements RunningNode {
 
   get liveShards(): number {
     return this.#supervisor.processes().filter(({ live }) => live).length;
+  }
+
+  get recovered(): number {
+    return this.#supervisor.processes().reduce((sum, { recovered }) => sum + recovered, 0);
   }
 
   processes(): ShardProcessInfo[] {

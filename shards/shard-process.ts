@@ -19,6 +19,8 @@ const EXEC_ARGV = [...process.execArgv, '--max-semi-space-size=2'];
 
 export interface ShardListener {
   onReady(shard: ShardProcess): void;
+  /** It is not ready, but gets on. */
+  onRecovering(shard: ShardProcess): void;
   /** Once for each process, whatever ended it. `returned`: connections that did not get to it. */
   onEnd(shard: ShardProcess, reason: string, returned: Arrival[]): void;
   /** These connections could not be sent to it. */
@@ -48,6 +50,8 @@ export class ShardProcess {
   readyAt: number;
   /** Takes connections. */
   live: boolean;
+  /** Messages that its journal held when it was ready. */
+  recovered: number;
   /** Has said that its drain is complete. */
   drained: boolean;
   /** Why it ended, if it said so. */
@@ -72,6 +76,7 @@ export class ShardProcess {
     this.forkedAt = performance.now();
     this.readyAt = 0;
     this.live = false;
+    this.recovered = 0;
     this.drained = false;
     this.error = null;
     this.unanswered = 0;
@@ -168,7 +173,11 @@ export class ShardProcess {
         if (this.readyAt > 0 || this.#killReason !== '') break;
         this.readyAt = performance.now();
         this.live = true;
+        this.recovered = message.recovered;
         this.#listener.onReady(this);
+        break;
+      case 'recovering':
+        if (this.readyAt === 0) this.#listener.onRecovering(this);
         break;
       case 'failed':
         this.error = { code: message.code, message: message.message };

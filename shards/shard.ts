@@ -13,6 +13,7 @@ import { Inbound, type MailboxOffice } from './inbound.js';
 import type { MailboxPort } from './intake.js';
 import { Interest } from './interest.js';
 import type { JournalSettings } from './journal/journal.js';
+import { Progress, type Recovered } from './journal/progress.js';
 import type { MailboxNotice, MailboxRef } from './mailbox-ref.js';
 import { MailboxTable } from './mailbox-table.js';
 import { Mailboxes } from './mailboxes.js';
@@ -127,9 +128,24 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
       this.exchange.peers.push(peer === slot ? null : new Peer(this.exchange, peer, links.to(peer)));
   }
 
-  /** Brings back what the journal of this slot holds, before `start`; returns how many messages that are. */
-  recover(settings: JournalSettings, orphans: readonly string[]): number {
-    return this.mailboxes.open(settings, orphans);
+  /**
+   * Brings back what the journal of this slot holds, before `start`; returns how many messages that are. Meanwhile the gauges say
+   * how far it has come, and `onProgress` is told about once a second.
+   */
+  recover(
+    settings: JournalSettings,
+    orphans: readonly string[],
+    onProgress: (recovered: Recovered) => void = () => {},
+  ): number {
+    const counters = this.#counters;
+    const progress = new Progress((recovered) => {
+      counters[C.mailboxMessages] = recovered.messages;
+      counters[C.journalUnread] = 1 - recovered.share;
+      onProgress(recovered);
+    });
+    const messages = this.mailboxes.open(settings, orphans, progress);
+    counters[C.journalUnread] = 0;
+    return messages;
   }
 
   /** Begins to read the links; resolves when the workers in `living` have told what they know, or take too long. */

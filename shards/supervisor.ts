@@ -11,7 +11,7 @@ export interface SupervisorTiming {
   backoffMax: number;
   /** A process that was ready for so long ends the series. */
   backoffReset: number;
-  /** From fork to `ready`. */
+  /** From fork, or the last `recovering`, to `ready`. */
   readyTimeout: number;
   pingInterval: number;
   /** Without a pong for so long a process counts as stuck. */
@@ -186,7 +186,7 @@ export class Supervisor {
   }
 
   #fork(index: number): void {
-    const { exec, timing, boot } = this.#options;
+    const { exec, boot } = this.#options;
     const slot = this.#slots[index];
     slot.incarnation++;
     const epochs = this.#slots.map(({ incarnation }) => incarnation);
@@ -194,6 +194,7 @@ export class Supervisor {
     try {
       process = new ShardProcess(exec, boot(index, slot.incarnation, epochs), {
         onReady: (shard) => this.#onReady(shard),
+        onRecovering: (shard) => this.#awaitReady(shard),
         onEnd: (shard, reason, returned) => this.#onEnd(shard, reason, returned),
         onReturned: (arrivals) => this.#options.listener.onReturned(arrivals),
       });
@@ -204,10 +205,18 @@ export class Supervisor {
     }
     slot.process = process;
     slot.late = false;
+    this.#awaitReady(process);
+  }
+
+  /** Begins anew the time that it has to become ready, or to say again that it gets on. */
+  #awaitReady(shard: ShardProcess): void {
+    const { readyTimeout } = this.#options.timing;
+    const slot = this.#slots[shard.slot];
+    clearTimeout(slot.readyTimer);
     slot.readyTimer = setTimeout(() => {
       slot.late = true;
-      process.kill(`was not ready within ${timing.readyTimeout} ms`);
-    }, timing.readyTimeout);
+      shard.kill(`was not ready within ${readyTimeout} ms`);
+    }, readyTimeout);
   }
 
   #onReady(shard: ShardProcess): void {

@@ -61,8 +61,10 @@ export type PrimaryMessage =
   | { type: 'drain'; timeoutMs: number };
 
 export type WorkerMessage =
-  /** Takes connections from now on. At most 15 s after the fork. */
-  | { type: 'ready' }
+  /** Takes connections from now on. At most 15 s after the fork, or after it last said that it is recovering. `recovered`: messages that its journal held. */
+  | { type: 'ready'; recovered: number }
+  /** Reads its journal, and gets on with it. */
+  | { type: 'recovering' }
   /** Cannot start, or cannot go on; exits next. `code` is an error code of lib/errors. */
   | { type: 'failed'; code: string; message: string }
   | { type: 'pong' }
@@ -74,7 +76,7 @@ export type WorkerMessage =
   /** All agents were told and all was flushed; exits next. */
   | { type: 'drained' };
 
-const WORKER_MESSAGES = new Set(['ready', 'failed', 'pong', 'load', 'drained']);
+const WORKER_MESSAGES = new Set(['ready', 'recovering', 'failed', 'pong', 'load', 'drained']);
 const PRIMARY_MESSAGES = new Set(['connection', 'ping', 'peer-up', 'peer-down', 'drain']);
 
 function typeOf(value: unknown): string {

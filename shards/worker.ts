@@ -36,6 +36,8 @@ class Worker {
   /** Of every kind, whether or not they have become WebSockets. */
   #connections: number;
   #draining: boolean;
+  /** Messages that the journal held. */
+  #recovered: number;
 
   constructor(boot: BootData, log: Logger, ground: WorkerGround, authorise: TokenCheck | null) {
     const { config } = boot;
@@ -44,6 +46,7 @@ class Worker {
     this.#ground = ground;
     this.#connections = 0;
     this.#draining = false;
+    this.#recovered = 0;
     this.#shard = new Shard(
       boot,
       ground.links,
@@ -124,7 +127,7 @@ class Worker {
       { slot: boot.slot, incarnation: boot.incarnation, links: boot.linkKind, ...core },
       `shard ${boot.slot} is ready`,
     );
-    this.#channel.ready();
+    this.#channel.ready(this.#recovered);
   }
 
   #recover({ slot, workers, config }: BootData): void {
@@ -133,7 +136,16 @@ class Worker {
     const began = performance.now();
     const maxBytes = Math.floor(journalSize / workers);
     const settings = { dir: journalDir(dataDir, slot), fsync, maxBytes };
-    const messages = this.#shard.recover(settings, orphansOf(dataDir, slot, workers));
+    const messages = this.#shard.recover(settings, orphansOf(dataDir, slot, workers), (recovered) => {
+      // Said also to the primary, which would take the silence for a start that has failed.
+      this.#channel.recovering();
+      const percent = Math.floor(100 * recovered.share);
+      this.#log.info(
+        { slot, ...recovered },
+        `shard ${slot} reads its journal: ${recovered.messages} messages, ${percent} %`,
+      );
+    });
+    this.#recovered = messages;
     const ms = Math.round(performance.now() - began);
     this.#log.info({ slot, messages, ms }, `the journal of shard ${slot} holds ${messages} messages`);
   }

@@ -77,6 +77,7 @@ export const C = {
   breakersHalfOpened: 59,
   breakersClosed: 60,
   mailboxDelayed: 61,
+  journalUnread: 62,
 } as const;
 export type CounterName = keyof typeof C;
 
@@ -185,6 +186,10 @@ export const METRICS: Readonly<Record<CounterName, MetricEntry>> = {
   breakersHalfOpened: counter('breaker_changes', BREAKERS, { state: 'half-open' }),
   breakersClosed: counter('breaker_changes', BREAKERS, { state: 'closed' }),
   mailboxExpired: counter('mailbox_expired', 'Messages dropped from mailboxes because their time was over.'),
+  journalUnread: gauge(
+    'journal_unread',
+    'Share of its journal that a starting shard has still to read, 0 to 1.',
+  ),
 };
 
 /** In the order of the cells. */

@@ -89,6 +89,9 @@ export function banner(
     `  node    ${config.node}`,
     `  shards  ${shards}`,
     `  links   ${node.linkKind}`,
+    ...(config.dataDir === undefined
+      ? []
+      : [`  journal ${node.recovered.toLocaleString('en-US')} messages recovered from ${config.dataDir}`]),
     ...(secured || !isLoopback(config.host) ? [] : [LOCAL_ONLY]),
     '',
     `Try in another terminal${known}:`,
@@ -115,7 +118,7 @@ async function start(options: StartOptions, output: Output): Promise<number> {
   const node = await startNode(config, createLogger(config), { signals: true, dedicated: true });
   if (options.json) {
     const { host, port } = node.address;
-    const { url, shards, liveShards: live, linkKind: links } = node;
+    const { url, shards, liveShards: live, linkKind: links, recovered } = node;
     const ready = {
       event: 'ready',
       url,
@@ -125,6 +128,7 @@ async function start(options: StartOptions, output: Output): Promise<number> {
       shards,
       live,
       links,
+      recovered,
       pid: process.pid,
     };
     output.line(JSON.stringify(ready));

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { type ErrorCode, FlowbusError } from '../../lib/errors.js';
 import type { Chunk } from '../../lib/queues/chunks.js';
-import type { TelemetryReader } from '../../lib/telemetry/block.js';
+import { readBlock, type TelemetryReader } from '../../lib/telemetry/block.js';
 import { C } from '../../lib/telemetry/counters.js';
 import { MetricsPage, type RenderedMetrics } from '../../lib/telemetry/prometheus.js';
 import { BatchReader, Step } from '../../lib/wire/batch.js';
@@ -14,6 +14,7 @@ import type {
   HttpDoorPort,
   PublishOptions,
   Readiness,
+  Recovering,
   StreamEvent,
   StreamHandle,
   StreamSink,
@@ -36,6 +37,7 @@ export class HttpPort implements HttpDoorPort {
   readonly #context: DoorContext;
   readonly #entry: Entry;
   readonly #publisher: Session;
+  readonly #telemetry: TelemetryReader;
   readonly #page: MetricsPage;
   readonly #notReady: () => string[];
   readonly #onFailure: (error: unknown) => void;
@@ -53,6 +55,7 @@ export class HttpPort implements HttpDoorPort {
     this.#context = context;
     this.#entry = new Entry(context);
     this.#publisher = context.sessions.openPublisher(NAME);
+    this.#telemetry = telemetry;
     this.#page = new MetricsPage(telemetry);
     this.#notReady = notReady;
     this.#onFailure = onFailure;
@@ -147,7 +150,8 @@ export class HttpPort implements HttpDoorPort {
 
   ready(): Readiness {
     const reasons = this.#notReady();
-    return { ready: reasons.length === 0, reasons };
+    const recovering = recoveringShards(this.#telemetry);
+    return { ready: reasons.length === 0, reasons, ...(recovering.length > 0 && { recovering }) };
   }
 
   metrics(): Promise<RenderedMetrics> {
@@ -162,6 +166,17 @@ export class HttpPort implements HttpDoorPort {
   failed(error: unknown): void {
     this.#onFailure(error);
   }
+}
+
+/** Read from their gauges: they have no ear for questions meanwhile. */
+export function recoveringShards(telemetry: TelemetryReader): Recovering[] {
+  return telemetry.blocks().flatMap((region) => {
+    const counters = readBlock(region)?.counters;
+    const unread = counters?.[C.journalUnread] ?? 0;
+    if (counters === undefined || unread === 0) return [];
+    const share = Math.round(1000 * (1 - unread)) / 1000;
+    return [{ shard: Number(region.worker), messages: counters[C.mailboxMessages], share }];
+  });
 }
 
 /** What a session has for a reader of server-sent events. */

@@ -187,8 +187,8 @@ class HttpDoor<Caller> {
   }
 
   #ready(visit: RoutedVisit): void {
-    const { ready, reasons } = this.#port.ready();
-    answerJson(visit, ready ? 200 : 503, { ready, reasons }, ready ? {} : { 'Retry-After': 1 });
+    const { ready, reasons, recovering } = this.#port.ready();
+    answerJson(visit, ready ? 200 : 503, { ready, reasons, recovering }, ready ? {} : { 'Retry-After': 1 });
   }
 }
 

@@ -27,10 +27,19 @@ export interface AgentRecords {
   readonly cursor: string | null;
 }
 
+export interface Recovering {
+  readonly shard: number;
+  /** Messages read so far, and how much of the journal, 0 to 1. */
+  readonly messages: number;
+  readonly share: number;
+}
+
 export interface Readiness {
   readonly ready: boolean;
   /** Why not, one sentence each; empty when ready. */
   readonly reasons: readonly string[];
+  /** Shards of the node that are starting and still read their journals; not there when none does. */
+  readonly recovering?: readonly Recovering[];
 }
 
 export type StreamEvent = 'message' | 'gap' | 'goaway';

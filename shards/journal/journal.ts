@@ -18,6 +18,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   unlinkSync,
   writeSync,
 } from 'node:fs';
@@ -139,20 +140,27 @@ export class Journal {
     return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0);
   }
 
-  /** Reads what is there, oldest first, then begins a new segment. `onSegment` is told before each that is read. */
-  open(visitor: JournalVisitor, onSegment: (segment: number) => void): void {
+  /**
+   * Reads what is there, oldest first, then begins a new segment. `onSegment` is told before each that is read, and how many bytes of
+   * how many have been.
+   */
+  open(visitor: JournalVisitor, onSegment: (segment: number, read: number, total: number) => void): void {
     const { dir } = this.#settings;
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     const numbers = readdirSync(dir)
       .filter((name) => /^\d+\.journal$/.test(name))
       .map((name) => Number.parseInt(name, 10))
       .sort((a, b) => a - b);
+    const total = numbers.reduce((sum, number) => sum + statSync(this.#pathOf(number)).size, 0);
+    let read = 0;
     for (const number of numbers) {
       const path = this.#pathOf(number);
       const segment: Segment = { number, path, bytes: 0, live: 0, liveBytes: 0 };
       this.#segments.push(segment);
-      onSegment(number);
-      segment.bytes = readSegment(readFileSync(path), visitor);
+      onSegment(number, read, total);
+      const file = readFileSync(path);
+      segment.bytes = readSegment(file, visitor);
+      read += file.length;
     }
     this.#room.take();
     const next = (numbers.at(-1) ?? 0) + 1;

@@ -37,10 +37,13 @@ class Found {
 export class Recovery implements JournalVisitor {
   readonly #found: Map<number, Found>;
   #segment: number;
+  /** Read so far, gone or not. */
+  messages: number;
 
   constructor() {
     this.#found = new Map();
     this.#segment = 0;
+    this.messages = 0;
   }
 
   /** What follows is of this segment. */
@@ -64,6 +67,7 @@ export class Recovery implements JournalVisitor {
   }
 
   onMessage(message: ReadMessage): void {
+    this.messages++;
     const found = this.#of(message.mailbox);
     const { offset, lane, from, topic, id, storedAt, deadline, bytes, start, end, stored } = message;
     if (offset >= found.nextOffset) found.nextOffset = offset + 1;

@@ -54,5 +54,15 @@ const channel = joinPrimary({
 if (faults.includes('says-why')) reportFailure('DATA_DIR_UNWRITABLE', 'dataDir /nowhere: cannot be written');
 else if (faults.includes('crashes-at-start')) process.exit(7);
 else if (faults.includes('one-never-ready') && boot.slot === 1) setInterval(() => {}, 1000);
-else if (boot.accept === 'self') server.listen(boot.listen.port, boot.listen.host, () => channel.ready());
-else channel.ready();
+else if (faults.includes('recovers-slowly')) {
+  // Longer than the test gives it, but it says so.
+  let left = 14;
+  const work = setInterval(() => {
+    if (--left > 0) channel.recovering();
+    else {
+      clearInterval(work);
+      channel.ready(7);
+    }
+  }, 300);
+} else if (boot.accept === 'self') server.listen(boot.listen.port, boot.listen.host, () => channel.ready(0));
+else channel.ready(0);

@@ -420,6 +420,13 @@ describe('the primary', function () {
       assert.deepEqual(runDirectories(), []);
     });
 
+    it('waits longer for shards that say that they get on with their journals', async () => {
+      process.env.ECHO_WORKER = 'recovers-slowly';
+      const node = await start({}, { timing: { readyTimeout: 4000 } });
+      assert.deepEqual([node.liveShards, node.recovered], [2, 14]);
+      assert.ok(node.processes().every(({ incarnation }) => incarnation === 1));
+    });
+
     it('starts with the shards that are ready when another never is', async () => {
       process.env.ECHO_WORKER = 'one-never-ready';
       // Long enough for the other to start beside whatever else this machine does.

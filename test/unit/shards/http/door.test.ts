@@ -233,6 +233,14 @@ describe('HTTP door', () => {
       assert.equal((await get('/healthz')).status, 200);
     });
 
+    it('say which shards still read their journals', async () => {
+      const recovering = [{ shard: 1, messages: 412_000, share: 0.41 }];
+      port.readiness = { ready: true, reasons: [], recovering };
+      const response = await get('/readyz');
+      assert.equal(response.status, 200);
+      assert.deepEqual(await response.json(), port.readiness);
+    });
+
     it('show the metrics', async () => {
       const response = await get('/metrics');
       assert.equal(response.headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8');
