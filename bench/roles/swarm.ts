@@ -13,11 +13,10 @@ const MAX_NOTES = 10;
 const had: number[] = [];
 const last: number[] = [];
 let received = 0;
-/** Heartbeats that were answered, and when the last was (ms). */
-let pongs = 0;
-let lastPong = 0;
+/** When heartbeats were answered (ms). */
+let pongs: number[] = [];
 
-/** How often it is looked whether a broadcast has reached all (ms). */
+/** How often it is looked whether all have come, or more is due (ms). */
 const LOOK = 1;
 
 function note(text: string): void {
@@ -32,8 +31,7 @@ const owner = {
     last[number] = now();
   },
   onPong(): void {
-    pongs++;
-    lastPong = now();
+    pongs.push(now());
   },
   onLost({ agentId }: LightAgent, why: string): void {
     note(`${agentId} lost its connection: ${why}`);
@@ -76,13 +74,38 @@ const operations = {
     return { had: had[number] ?? 0, at: last[number] ?? now() };
   },
 
-  /** One heartbeat of each, as fast as they can be sent. Resolves as `broadcast` does. */
-  async heartbeat({ patience }: { patience: number }) {
-    pongs = 0;
-    const began = now();
+  /**
+   * One heartbeat of each, as fast as they can be sent from `due` on (ms of the machine's clock). Resolves with how long after
+   * that each answer came, when all have come, or at the latest after `patience` milliseconds.
+   */
+  async heartbeat({ due, patience }: { due: number; patience: number }): Promise<number[]> {
+    pongs = [];
+    while (now() < due) await sleep(due - now());
     for (const agent of agents) agent.ping();
-    while (pongs < agents.length && now() < began + patience) await sleep(LOOK);
-    return { pongs, began, ended: lastPong };
+    while (pongs.length < agents.length && now() < due + patience) await sleep(LOOK);
+    return pongs.map((time) => time - due);
+  },
+
+  /**
+   * Each agent beats once per `interval`, one after the other, from `start` until `end` (ms of the machine's clock), as
+   * agents do that came one by one. Resolves with how many heartbeats had no answer `patience` milliseconds later.
+   */
+  async beatInTurn(what: {
+    start: number;
+    end: number;
+    interval: number;
+    patience: number;
+  }): Promise<number> {
+    const { start, end, interval, patience } = what;
+    const pause = interval / agents.length;
+    let sent = 0;
+    pongs = [];
+    for (let time = now(); time < end; time = now()) {
+      for (; start + sent * pause <= time; sent++) agents[sent % agents.length].ping();
+      await sleep(LOOK);
+    }
+    while (pongs.length < sent && now() < end + patience) await sleep(LOOK);
+    return sent - pongs.length;
   },
 
   /** Messages in all. */

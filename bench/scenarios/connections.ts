@@ -2,9 +2,10 @@
 import { availableParallelism } from 'node:os';
 import { Option } from 'commander';
 import { openFilesLimit } from '../accounting.js';
-import { sleep } from '../clock.js';
+import { now, sleep } from '../clock.js';
 import { integer, payloadFlag } from '../flags.js';
 import type { Role } from '../role.js';
+import { Recorder } from '../roles/latency.js';
 import type { PublisherOperations } from '../roles/publisher.js';
 import type { SwarmOperations } from '../roles/swarm.js';
 import {
@@ -30,6 +31,10 @@ const BROADCASTS = 6;
 const HEARTBEATS = 6;
 /** Milliseconds from one heartbeat of an agent to the next, as the SDK has it. */
 const HEARTBEAT_INTERVAL = 15_000;
+/** Time in which agents beat in turn, and before it as long in which all are silent. */
+const SECONDS = 3;
+/** So far ahead lies what several processes begin together (ms): until all have been told. */
+const AHEAD = 200;
 
 /** How long a broadcast, or a heartbeat of all, may take (ms). */
 const PATIENCE = 30_000;
@@ -149,29 +154,40 @@ async function broadcast(
 }
 
 interface Heartbeat {
-  /** Milliseconds from the first ping to the last answer. */
-  time: number;
+  /** Milliseconds from when all were due to each answer. */
+  answers: number[];
   /** Broker's processor time for each (µs). */
   cpu: number | null;
-  missing: number;
 }
 
-/** One of all agents, which at their usual interval come spread over it. */
+/** One of all agents at once: the most that can come together. */
 async function heartbeat(
   stage: Stage,
   swarms: readonly Role<SwarmOperations>[],
   agents: number,
 ): Promise<Heartbeat> {
   const before = stage.cpu().cpu;
-  const times = await Promise.all(
-    swarms.map((swarm) => swarm.ask('heartbeat', { patience: PATIENCE }, 2 * PATIENCE)),
-  );
+  const what = { due: now() + AHEAD, patience: PATIENCE };
+  const answers = await Promise.all(swarms.map((swarm) => swarm.ask('heartbeat', what, 2 * PATIENCE)));
   const after = stage.cpu().cpu;
   return {
-    time: Math.max(...times.map(({ ended }) => ended)) - Math.min(...times.map(({ began }) => began)),
+    answers: answers.flat(),
     cpu: before === null || after === null ? null : ((after - before) * 1000) / agents,
-    missing: agents - times.reduce((sum, { pongs }) => sum + pongs, 0),
   };
+}
+
+/** Cores that the broker keeps busy while nobody says a word, and while all beat at the interval of the SDK. */
+async function beatInTurn(stage: Stage, swarms: readonly Role<SwarmOperations>[], length: number) {
+  const from = now();
+  const silent = await stage.cpuShare(from, from + length);
+  const start = now() + AHEAD;
+  const end = start + length;
+  const what = { start, end, interval: HEARTBEAT_INTERVAL, patience: PATIENCE };
+  const [beating, ...unanswered] = await Promise.all([
+    stage.cpuShare(start, end),
+    ...swarms.map((swarm) => swarm.ask('beatInTurn', what, AHEAD + length + 2 * PATIENCE)),
+  ]);
+  return { silent, beating, unanswered: unanswered.reduce((sum, count) => sum + count, 0) };
 }
 
 async function run(stage: Stage, options: ConnectionsOptions): Promise<Run> {
@@ -202,7 +218,11 @@ async function run(stage: Stage, options: ConnectionsOptions): Promise<Run> {
     if (number > 0) beats.push(beat);
   }
   const cpuPerHeartbeat = beats.some(({ cpu }) => cpu === null) ? null : median(beats.map(({ cpu }) => cpu!));
-  const unanswered = beats.reduce((sum, { missing }) => sum + missing, 0);
+  const recorder = new Recorder();
+  for (const { answers } of beats) for (const time of answers) recorder.record(time);
+  const answers = recorder.percentiles();
+  const inTurn = await beatInTurn(stage, swarms, (options.seconds ?? SECONDS) * 1000);
+  const unanswered = agents * beats.length - answers.count + inTurn.unanswered;
 
   const received = await Promise.all(swarms.map((swarm) => swarm.ask('received', null)));
   const notes = await Promise.all(swarms.map((swarm) => swarm.ask('notes', null)));
@@ -219,10 +239,12 @@ async function run(stage: Stage, options: ConnectionsOptions): Promise<Run> {
         cpuBefore === null || cpuAfter === null ? null : ((cpuAfter - cpuBefore) * 1000) / agents,
       broadcast: time,
       broadcastRate: (agents / time) * 1000,
-      heartbeat: median(beats.map((beat) => beat.time)),
+      heartbeat: median(beats.map((beat) => beat.answers.reduce((last, time) => Math.max(last, time), 0))),
+      heartbeatP50: answers.p50,
+      heartbeatP99: answers.p99,
       cpuPerHeartbeat,
-      heartbeatCores:
-        cpuPerHeartbeat === null ? null : (cpuPerHeartbeat * agents) / (HEARTBEAT_INTERVAL * 1000),
+      silentCores: inTurn.silent,
+      heartbeatCores: inTurn.beating,
     },
     account: {
       expected,
@@ -248,7 +270,10 @@ function figuresOf(options: ConnectionsOptions): FigureShape[] {
     { name: 'broadcast', unit: 'ms' },
     { name: 'broadcastRate', unit: 'per second' },
     { name: 'heartbeat', unit: 'ms' },
+    { name: 'heartbeatP50', unit: 'us' },
+    { name: 'heartbeatP99', unit: 'us' },
     { name: 'cpuPerHeartbeat', unit: 'us' },
+    { name: 'silentCores', unit: 'cores' },
     { name: 'heartbeatCores', unit: 'cores' },
   ];
 }

@@ -295,9 +295,14 @@ describe('the bench', function () {
       'broadcast',
       'broadcastRate',
       'heartbeat',
+      'heartbeatP50',
+      'heartbeatP99',
       'cpuPerHeartbeat',
+      'silentCores',
       'heartbeatCores',
     ]);
+    assert.ok(figure(result, 'heartbeatP50') > 0);
+    assert.ok(figure(result, 'heartbeatP50') <= figure(result, 'heartbeatP99'));
     assert.equal(result.account.expected, 50 * (6 + 5));
     assert.ok(figure(result, 'connects') > 0);
     if (process.platform === 'linux') assert.match(result.notes.join(), /memory is (Pss|RSS)/);
