@@ -88,24 +88,20 @@ const operations = {
 
   /**
    * Each agent beats once per `interval`, one after the other, from `start` until `end` (ms of the machine's clock), as
-   * agents do that came one by one. Resolves with how many heartbeats had no answer `patience` milliseconds later.
+   * agents do that came one by one. Resolves with how many were sent, and answered `patience` milliseconds later.
    */
-  async beatInTurn(what: {
-    start: number;
-    end: number;
-    interval: number;
-    patience: number;
-  }): Promise<number> {
+  async beatInTurn(what: { start: number; end: number; interval: number; patience: number }) {
     const { start, end, interval, patience } = what;
     const pause = interval / agents.length;
     let sent = 0;
     pongs = [];
-    for (let time = now(); time < end; time = now()) {
-      for (; start + sent * pause <= time; sent++) agents[sent % agents.length].ping();
-      await sleep(LOOK);
+    // Whatever is due before the end is sent, however late.
+    for (let due = start; due < end; due = start + ++sent * pause) {
+      while (now() < due) await sleep(LOOK);
+      agents[sent % agents.length].ping();
     }
     while (pongs.length < sent && now() < end + patience) await sleep(LOOK);
-    return sent - pongs.length;
+    return { sent, answered: pongs.length };
   },
 
   /** Messages in all. */

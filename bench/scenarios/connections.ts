@@ -183,11 +183,13 @@ async function beatInTurn(stage: Stage, swarms: readonly Role<SwarmOperations>[]
   const start = now() + AHEAD;
   const end = start + length;
   const what = { start, end, interval: HEARTBEAT_INTERVAL, patience: PATIENCE };
-  const [beating, ...unanswered] = await Promise.all([
+  const [beating, ...beats] = await Promise.all([
     stage.cpuShare(start, end),
     ...swarms.map((swarm) => swarm.ask('beatInTurn', what, AHEAD + length + 2 * PATIENCE)),
   ]);
-  return { silent, beating, unanswered: unanswered.reduce((sum, count) => sum + count, 0) };
+  const sent = beats.reduce((sum, swarm) => sum + swarm.sent, 0);
+  const answered = beats.reduce((sum, swarm) => sum + swarm.answered, 0);
+  return { silent, beating, sent, answered };
 }
 
 async function run(stage: Stage, options: ConnectionsOptions): Promise<Run> {
@@ -222,13 +224,12 @@ async function run(stage: Stage, options: ConnectionsOptions): Promise<Run> {
   for (const { answers } of beats) for (const time of answers) recorder.record(time);
   const answers = recorder.percentiles();
   const inTurn = await beatInTurn(stage, swarms, (options.seconds ?? SECONDS) * 1000);
-  const unanswered = agents * beats.length - answers.count + inTurn.unanswered;
 
   const received = await Promise.all(swarms.map((swarm) => swarm.ask('received', null)));
   const notes = await Promise.all(swarms.map((swarm) => swarm.ask('notes', null)));
   const finished = await publisher.ask('finish', null);
-  const total = received.reduce((sum, count) => sum + count, agents * (HEARTBEATS - 1) - unanswered);
-  const expected = agents * (BROADCASTS + HEARTBEATS - 1);
+  const total = received.reduce((sum, count) => sum + count, answers.count + inTurn.answered);
+  const expected = agents * (BROADCASTS + HEARTBEATS - 1) + inTurn.sent;
   const time = median(times);
   return {
     values: {

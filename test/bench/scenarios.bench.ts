@@ -303,7 +303,8 @@ describe('the bench', function () {
     ]);
     assert.ok(figure(result, 'heartbeatP50') > 0);
     assert.ok(figure(result, 'heartbeatP50') <= figure(result, 'heartbeatP99'));
-    assert.equal(result.account.expected, 50 * (6 + 5));
+    // In 0.3 s of 15 the first agent of each swarm is due, and no more.
+    assert.equal(result.account.expected, 50 * (6 + 5) + 2);
     assert.ok(figure(result, 'connects') > 0);
     if (process.platform === 'linux') assert.match(result.notes.join(), /memory is (Pss|RSS)/);
   });
