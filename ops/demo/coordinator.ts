@@ -7,6 +7,9 @@ import { addCount, type Count, type CountPayload, emptyCount, fromPayload } from
 /** What a worker says it can do. */
 export const CAPABILITY = 'count-words';
 
+/** Its agentId, to which the answers to stored tasks go. */
+export const COORDINATOR = 'coordinator';
+
 /** Headers of a task, for whoever looks on. */
 export const TASK_HEADER = 'task';
 export const FILE_HEADER = 'file';

@@ -1,5 +1,7 @@
 /** `npm run demo`: a broker, a crowd of agents, one piece of real work, and a check of what comes out. */
-import { resolve } from 'node:path';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { type Agent, connect } from '../../lib/client/index.js';
@@ -8,9 +10,10 @@ import { createLogger } from '../../lib/telemetry/log.js';
 import { type RunningNode, startNode } from '../../shards/primary.js';
 import { CommandError, Exit, failureLine, failureOf } from '../cli/exit.js';
 import { Output } from '../cli/output.js';
-import { Coordinator, findWorkers } from './coordinator.js';
+import { COORDINATOR, Coordinator, findWorkers } from './coordinator.js';
 import { type Corpus, readCorpus, type Task, tasksOf } from './corpus.js';
-import { addCount, countWords, differenceOf, emptyCount, topWords } from './count.js';
+import { addCount, type Count, countWords, differenceOf, emptyCount, topWords } from './count.js';
+import { Collection, type CrashReport, publishTasks } from './crash.js';
 import { Crews } from './crews.js';
 import { Monitor } from './monitor.js';
 import { type DemoReport, progressLine, resultLines, startLines } from './report.js';
@@ -117,19 +120,27 @@ function load(folder: string): { corpus: Corpus; tasks: Task[] } {
 /** Everything that has to be ended, whatever comes, and also what was only about to start. */
 class Scene {
   #node: Promise<RunningNode> | null = null;
+  /** Where the broker keeps its journals meanwhile. */
+  #dataDir: string | null = null;
   #crews: Crews | null = null;
   readonly #agents: Promise<Agent>[] = [];
   #ended = false;
 
   startNode(): Promise<RunningNode> {
-    const config = makeConfig({ port: 0, logLevel: 'warn', drainTimeout: DRAIN_TIMEOUT });
+    this.#dataDir = mkdtempSync(join(tmpdir(), 'flowbus-demo-'));
+    const config = makeConfig({
+      port: 0,
+      logLevel: 'warn',
+      drainTimeout: DRAIN_TIMEOUT,
+      dataDir: this.#dataDir,
+    });
     this.#node = startNode(config, createLogger(config));
     return this.#node;
   }
 
   agent(url: string, agentId: string): Promise<Agent> {
     this.#check();
-    const agent = connect(url, { agentId, agentType: agentId });
+    const agent = connect(url, { agentId, agentType: agentId, mailbox: agentId === COORDINATOR });
     this.#agents.push(agent);
     return agent;
   }
@@ -148,6 +159,7 @@ class Scene {
     await this.#crews?.end();
     const [node] = await Promise.allSettled([this.#node]);
     if (node.status === 'fulfilled') await node.value?.stop();
+    if (this.#dataDir !== null) rmSync(this.#dataDir, { recursive: true, force: true });
   }
 
   #check(): void {
@@ -176,6 +188,7 @@ async function play(scene: Scene, options: DemoOptions, output: Output): Promise
     totals: { words: 0, different: 0, lines: 0 },
     top: [],
     shares: [],
+    crash: null,
     retries: 0,
     setAside: [],
     statuses: { messages: 0, workers: 0 },
@@ -188,8 +201,11 @@ async function play(scene: Scene, options: DemoOptions, output: Output): Promise
 
   const monitor = new Monitor(await scene.agent(url, 'monitor'));
   await monitor.watch();
-  await scene.startCrews(new Crews(url, options.workers, processes, options.stuck));
-  const agent = await scene.agent(url, 'coordinator');
+  // Somewhere in the middle.
+  const fatalTask = Math.floor(tasks.length / 2);
+  const crews = new Crews(url, options.workers, processes, options.stuck, fatalTask);
+  const agent = await scene.agent(url, COORDINATOR);
+  await scene.startCrews(crews);
   const workers = await findWorkers(agent, options.workers, APPEARING);
 
   const started = performance.now();
@@ -210,11 +226,14 @@ async function play(scene: Scene, options: DemoOptions, output: Output): Promise
   while (monitor.messages < 2 * tasks.length && performance.now() < worked + LAST_STATUS)
     await new Promise((wake) => setTimeout(wake, LOOK));
 
+  const crash = await playCrash(agent, crews, tasks, fatalTask);
+
   const checked = performance.now();
   const single = emptyCount();
   for (const { text } of corpus.files) addCount(single, countWords(text));
   const { count } = outcome;
-  report.difference = differenceOf(count, single);
+  report.difference = differenceOf(count, single) ?? differenceOf(crash.count, single);
+  report.crash = crash.report;
   report.ok = report.difference === null;
   report.totals = { words: count.total, different: count.words.size, lines: count.lines };
   report.top = topWords(count, TOP);
@@ -229,6 +248,33 @@ async function play(scene: Scene, options: DemoOptions, output: Output): Promise
   };
   print(resultLines(report, output));
   return report;
+}
+
+/** The same tasks once more, by mailboxes, and with a death. */
+async function playCrash(
+  agent: Agent,
+  crews: Crews,
+  tasks: readonly Task[],
+  fatalTask: number,
+): Promise<{ report: CrashReport; count: Count }> {
+  const began = performance.now();
+  const collection = new Collection(tasks);
+  agent.on('message', (message) => collection.take(message));
+  await publishTasks(agent, tasks);
+  const victim = await crews.atFatalTask;
+  await crews.replace(victim);
+  await collection.complete;
+  const { heirs, redelivered, repeats, count } = collection;
+  const report: CrashReport = {
+    task: fatalTask,
+    worker: victim.worker,
+    process: victim.process.pid ?? 0,
+    heir: heirs.get(fatalTask) ?? '',
+    redelivered,
+    repeats,
+    seconds: (performance.now() - began) / 1000,
+  };
+  return { report, count };
 }
 
 /** `cause` rejects when the demo is not to go on: at a signal, or when its time is over. */

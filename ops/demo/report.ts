@@ -1,6 +1,7 @@
 /** What the demo found, as lines for people. */
 import type { Output } from '../cli/output.js';
 import type { Share } from './coordinator.js';
+import type { CrashReport } from './crash.js';
 
 const SHARES_PER_LINE = 4;
 
@@ -16,6 +17,8 @@ export interface DemoReport {
   totals: { words: number; different: number; lines: number };
   top: [word: string, times: number][];
   shares: Share[];
+  /** What came of the second act; null before it. */
+  crash: CrashReport | null;
   retries: number;
   setAside: string[];
   /** What the monitor saw. */
@@ -57,6 +60,13 @@ function shareLines(shares: readonly Share[], words: number): string[] {
   return lines;
 }
 
+function crashLines({ task, worker, process, heir, redelivered, seconds }: CrashReport): string[] {
+  return [
+    `  once more by mailboxes: ${worker} was killed (kill -9 of process ${process}) in the midst of task ${task}, which ${heir} did;`,
+    `  ${redelivered} ${redelivered === 1 ? 'task was' : 'tasks were'} given out again, all counted once, in ${seconds.toFixed(2)} s`,
+  ];
+}
+
 export function resultLines(report: DemoReport, output: Output): string[] {
   const { totals, top, shares, retries, setAside, statuses, seconds, ok, difference } = report;
   const width = Math.max(0, ...top.map(([, times]) => grouped(times).length));
@@ -78,9 +88,10 @@ export function resultLines(report: DemoReport, output: Output): string[] {
       `  ${retries} tasks went to another worker; set aside for not answering: ${setAside.join(', ')}`,
     );
   else if (retries > 0) lines.push(`  ${retries} tasks went to another worker`);
+  if (report.crash !== null) lines.push(...crashLines(report.crash));
   lines.push(
     ok
-      ? output.cyan('  OK: the same as a single process computes')
+      ? output.cyan('  OK: the same as a single process computes, both times')
       : `  WRONG: the agents have ${difference} in a single process`,
   );
   return lines;

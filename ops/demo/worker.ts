@@ -1,7 +1,8 @@
 /** A process with workers: each an agent that counts the words of what it is sent, and says what it is doing. */
 import { type Agent, connect, type Message } from '../../lib/client/index.js';
-import { CAPABILITY } from './coordinator.js';
+import { CAPABILITY, COORDINATOR, TASK_HEADER } from './coordinator.js';
 import { countWords, toPayload } from './count.js';
+import { type Answer, GROUP, TASKS } from './crash.js';
 import { type Status, statusTopic } from './monitor.js';
 
 /** What the process is started with, as JSON in its first argument. */
@@ -10,11 +11,18 @@ export interface Crew {
   workers: string[];
   /** Those of them that take tasks and never answer. */
   stuck: string[];
+  /** Who gets this task first stops in the midst of it, and says so: the process is to be killed. */
+  fatalTask: number;
 }
 
-/** What the process says over its IPC channel, once: `null` is good news. */
+/** What the process says over its IPC channel, once when its workers are connected: `null` is good news. */
 export interface CrewReport {
   failure: string | null;
+}
+
+/** What it says later: that a worker is in the midst of the fatal task. */
+export interface FatalReport {
+  atFatalTask: string;
 }
 
 const agents: Agent[] = [];
@@ -23,7 +31,7 @@ function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-async function employ(url: string, agentId: string, stuck: boolean): Promise<void> {
+async function employ({ url, fatalTask }: Crew, agentId: string, stuck: boolean): Promise<void> {
   const agent = await connect(url, {
     agentId,
     agentType: 'worker',
@@ -46,10 +54,24 @@ async function employ(url: string, agentId: string, stuck: boolean): Promise<voi
     return toPayload(count);
   };
   agent.on('message', stuck ? () => tell('working') : work);
+  if (stuck) return;
+  const workOnStored = async (message: Message): Promise<void> => {
+    const task = Number(message.headers[TASK_HEADER]);
+    const { redelivered } = message;
+    if (task === fatalTask && redelivered === 0) {
+      process.send?.({ atFatalTask: agentId } satisfies FatalReport);
+      await new Promise(() => {});
+    }
+    const count = toPayload(countWords(message.text()));
+    const answer: Answer = { task, worker: agentId, redelivered, count };
+    // Only when the coordinator's mailbox has the answer is the task acked.
+    await agent.send(COORDINATOR, answer, { assured: true });
+  };
+  await agent.subscribe(TASKS, workOnStored, { group: GROUP, prefetch: 1 });
 }
 
-async function main({ url, workers, stuck }: Crew): Promise<void> {
-  await Promise.all(workers.map((agentId) => employ(url, agentId, stuck.includes(agentId))));
+async function main(crew: Crew): Promise<void> {
+  await Promise.all(crew.workers.map((agentId) => employ(crew, agentId, crew.stuck.includes(agentId))));
 }
 
 function report(failure: string | null): void {

@@ -9,6 +9,7 @@ import { connect } from '../../lib/client/index.js';
 import { CAPABILITY } from '../../ops/demo/coordinator.js';
 import { countWords, toPayload } from '../../ops/demo/count.js';
 import type { DemoReport } from '../../ops/demo/report.js';
+import { isAlive } from './broker/node.js';
 
 const MAIN = fileURLToPath(new URL('../../ops/demo/main.js', import.meta.url));
 const DEADLINE = 50_000;
@@ -82,7 +83,7 @@ describe('the demo', function () {
   }
 
   function remains(): string[] {
-    return readdirSync(own).filter((name) => name.startsWith('flowbus-run-'));
+    return readdirSync(own).filter((name) => /^flowbus-(run|demo)-/.test(name));
   }
 
   it('has 50 workers count a corpus, and gets what one process gets', async () => {
@@ -119,6 +120,13 @@ describe('the demo', function () {
       report.totals.words,
     );
     assert.ok(report.statuses.messages >= 2 * report.corpus.tasks);
+    // The second act: whoever was at the task in the middle was killed, and it was counted all the same.
+    const { task, worker, process: killed, heir, redelivered } = report.crash!;
+    assert.equal(task, Math.floor(report.corpus.tasks / 2));
+    assert.match(worker, /^worker-\d\d$/);
+    assert.match(heir, /^worker-\d\d$/);
+    assert.ok(redelivered >= 1);
+    assert.ok(!isAlive(killed));
     assert.deepEqual(remains(), []);
   });
 
@@ -152,6 +160,10 @@ describe('the demo', function () {
     assert.match(out, /81 files, 0\.2 MiB, 83 tasks/);
     assert.match(out, /100 % {3}83 of 83 tasks {3}5 workers heard of/);
     assert.match(out, /12,000 {2}as\n/);
+    assert.match(
+      out,
+      /worker-\d was killed \(kill -9 of process \d+\) in the midst of task 41, which worker-\d did/,
+    );
     assert.match(out, /OK: the same as a single process computes/);
     assert.ok(!out.includes('\x1b'));
   });
