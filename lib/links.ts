@@ -19,6 +19,7 @@ export const RecordKind = {
   deliver: 5,
   acks: 6,
   nack: 7,
+  giveBack: 8,
 } as const;
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 

@@ -11,6 +11,7 @@ import { DELIVERY_MARGIN, writeStored } from '../lib/wire/delivery.js';
 import { Extension, type Extensions } from '../lib/wire/extensions.js';
 import { Encoding, FIRST_BULK_LANE, Flag, FrameType } from '../lib/wire/frame.js';
 import { controlFrame } from '../lib/wire/writer.js';
+import type { Backpressure } from './backpressure.js';
 import type { Exchange } from './exchange.js';
 import { Intake } from './intake.js';
 import type { MailboxRef } from './mailbox-ref.js';
@@ -77,6 +78,7 @@ class Acks {
 export class Assured {
   readonly #exchange: Exchange;
   readonly #mailboxes: Mailboxes;
+  readonly #backpressure: Backpressure;
   readonly #slot: number;
   readonly #pending: Map<number, Pending>;
   #lastToken: number;
@@ -87,9 +89,10 @@ export class Assured {
   /** By slot: what is to be told of messages that came from there. */
   readonly #answers: { bytes: Uint8Array; size: number }[];
 
-  constructor(exchange: Exchange, mailboxes: Mailboxes) {
+  constructor(exchange: Exchange, mailboxes: Mailboxes, backpressure: Backpressure) {
     this.#exchange = exchange;
     this.#mailboxes = mailboxes;
+    this.#backpressure = backpressure;
     this.#slot = exchange.settings.slot;
     this.#pending = new Map();
     this.#lastToken = 0;
@@ -139,7 +142,8 @@ export class Assured {
     this.#pending.set(token, pending);
     const spelled = reader.topicLength !== 0 ? '' : text;
     for (let at = 0; at < mailboxes.length; at++) {
-      const { slot } = mailboxes[at];
+      const { slot, pressed } = mailboxes[at];
+      if (pressed !== null) this.#backpressure.assured(pressed, session);
       if (pending.slots.includes(slot)) continue;
       pending.slots.push(slot);
       this.#toSlot(

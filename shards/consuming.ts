@@ -2,8 +2,8 @@
 import { type ErrorCode, FlowbusError, isErrorCode } from '../lib/errors.js';
 import { RecordKind } from '../lib/links.js';
 import type { BreakerChange } from '../lib/wire/control.js';
-import { ACK_SIZE, NACK_HEADER } from '../lib/wire/delivery.js';
-import { FIRST_BULK_LANE, readU32, readU64, writeU32 } from '../lib/wire/frame.js';
+import { ACK_SIZE, isRepeated, NACK_HEADER } from '../lib/wire/delivery.js';
+import { FIRST_BULK_LANE, HEADER_SIZE, readU32, readU64, writeU32 } from '../lib/wire/frame.js';
 import type { Exchange } from './exchange.js';
 import type { ConsumeSpec } from './intake.js';
 import type { Interest } from './interest.js';
@@ -23,6 +23,9 @@ export const MAX_CONSUMED = 1024;
 const PATIENCE = 10_000;
 const RECORD_ROOM = 128 * 1024;
 const NUMBER = 0xff_ffff;
+/** Behind mailbox and offset. */
+const OFFSET_END = 12;
+const GIVE_BACK_SIZE = OFFSET_END + 1;
 
 interface Asked {
   readonly slot: number;
@@ -44,6 +47,7 @@ export class Consuming {
   readonly #asked: Map<number, Asked>;
   #lastRef: number;
   readonly #record: Uint8Array;
+  readonly #returned: Uint8Array;
 
   constructor(
     exchange: Exchange,
@@ -62,6 +66,7 @@ export class Consuming {
     this.#asked = new Map();
     this.#lastRef = 0;
     this.#record = new Uint8Array(RECORD_ROOM);
+    this.#returned = new Uint8Array(GIVE_BACK_SIZE);
   }
 
   /**
@@ -101,14 +106,11 @@ export class Consuming {
       for (const handle of consumed.keys()) this.#tellLeave(session.sender.number, handle);
   }
 
-  /** A deliver frame for a session, wherever it is. */
-  deliver(number: number, lane: number, src: Uint8Array, start: number, end: number): void {
+  /** A deliver frame for a session, wherever it is. False: the way there is full. What is for nobody goes to others when that is known. */
+  deliver(number: number, lane: number, src: Uint8Array, start: number, end: number): boolean {
     const worker = workerOfSender(number);
-    if (worker === this.#slot) {
-      this.#bearer(number)?.deliver(lane, src, start, end);
-      return;
-    }
-    this.#send(
+    if (worker === this.#slot) return this.#bearer(number)?.deliver(lane, src, start, end) ?? true;
+    return this.#send(
       this.#exchange.peers[worker],
       RecordKind.deliver,
       lane < FIRST_BULK_LANE,
@@ -128,7 +130,38 @@ export class Consuming {
 
   /** A worker sends a delivery, acks or a nack, as this class has written it there. */
   delivered(src: Uint8Array, start: number, end: number, lane: number): void {
-    this.#bearer(readU32(src, start))?.deliver(lane, src, start + SESSION_PREFIX, end);
+    const session = this.#bearer(readU32(src, start));
+    if (session?.deliver(lane, src, start + SESSION_PREFIX, end) === false)
+      this.giveBack(session.sender.number, src, start + SESSION_PREFIX);
+  }
+
+  /** The deliver frame at `src[start…]` does not reach its session here: the mailbox gives it to another. */
+  giveBack(session: number, src: Uint8Array, start: number): void {
+    const at = start + HEADER_SIZE;
+    const slot = slotOfHandle(readU32(src, at));
+    const repeated = isRepeated(src, at);
+    if (slot === this.#slot) {
+      this.#mailboxes.giveBack(session, readU32(src, at) & NUMBER, readU64(src, at + 4), repeated);
+      return;
+    }
+    this.#returned.set(src.subarray(at, at + OFFSET_END));
+    this.#returned[OFFSET_END] = repeated ? 1 : 0;
+    this.#send(
+      this.#exchange.peers[slot],
+      RecordKind.giveBack,
+      true,
+      session,
+      this.#returned,
+      0,
+      GIVE_BACK_SIZE,
+    );
+  }
+
+  /** A worker sends what `giveBack` has written there. */
+  returned(src: Uint8Array, start: number): void {
+    const at = start + SESSION_PREFIX;
+    const repeated = src[at + OFFSET_END] === 1;
+    this.#mailboxes.giveBack(readU32(src, start), readU32(src, at) & NUMBER, readU64(src, at + 4), repeated);
   }
 
   acked(src: Uint8Array, start: number, end: number): void {
@@ -248,7 +281,7 @@ export class Consuming {
     else this.#exchange.peers[slot]?.tell(encodeTalk({ t: 'leave', session, handle }));
   }
 
-  /** What does not fit into the link is made good when the lease ends. */
+  /** False when it does not fit into the link: an ack is made good when the lease ends. */
   #send(
     peer: Peer | null | undefined,
     kind: RecordKind,
@@ -257,9 +290,9 @@ export class Consuming {
     src: Uint8Array,
     start: number,
     end: number,
-  ): void {
+  ): boolean {
     writeU32(this.#record, 0, session);
     this.#record.set(src.subarray(start, end), SESSION_PREFIX);
-    peer?.send(kind, urgent, this.#record, 0, end - start + SESSION_PREFIX);
+    return peer?.send(kind, urgent, this.#record, 0, end - start + SESSION_PREFIX) ?? false;
   }
 }

@@ -50,5 +50,6 @@ export interface ExchangeView<S, P> {
   topicTextOf(bytes: Uint8Array, start: number): string | null;
   /** `frames` messages of the topic of the frame at `bytes[start…]` are not delivered to somebody. */
   dropped(bytes: Uint8Array, start: number, reason: Reason, frames: number): void;
-  droppedChunk(chunk: Chunk, reason?: Reason): void;
+  /** `consumer`: the session whose deliveries go back to their mailboxes; else those come again when they are missed. */
+  droppedChunk(chunk: Chunk, reason?: Reason, consumer?: number): void;
 }

@@ -48,6 +48,8 @@ export interface ExchangePort {
   storeLive(route: Route, from: SenderId, src: Uint8Array, start: number, end: number): void;
   /** The turn ends: what mailboxes got is journaled, and goes on its way. */
   settle(): void;
+  /** The deliver frame at `src[start…]` was shed on its way to the session. */
+  giveBack(session: number, src: Uint8Array, start: number): void;
   /** The connection of a session that consumes is gone. */
   leave(session: Session): void;
   /** The session of this shard that bears the sender number. */
@@ -341,13 +343,17 @@ export class Exchange implements ExchangeView<Session, Peer> {
     this.#ledger.count(topic === null ? '' : topicRoot(topic), reason, frames);
   }
 
-  droppedChunk(chunk: Chunk, reason: Reason = Reason.shed): void {
+  droppedChunk(chunk: Chunk, reason: Reason = Reason.shed, consumer = 0): void {
+    const deliveries: number[] = [];
     for (let at = chunk.start; at < chunk.end; ) {
       const type = chunk.bytes[at + OFFSET_TYPE];
-      // What comes from a mailbox comes again.
       if (type === FrameType.publish) this.dropped(chunk.bytes, at, reason, 1);
+      else if (type === FrameType.deliver && consumer !== 0) deliveries.push(at);
       at += readU32(chunk.bytes, at + OFFSET_TOTAL);
     }
+    // The last first: each goes before the one that came back before it.
+    for (let i = deliveries.length - 1; i >= 0; i--)
+      this.#port.giveBack(consumer, chunk.bytes, deliveries[i]);
     this.pool.give(chunk);
   }
 

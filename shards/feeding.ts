@@ -42,6 +42,7 @@ export class Feeding {
     for (const home of dirty) {
       home.dirty = false;
       this.#feed(home, now, wall);
+      if (home.weigh(this.#exchange.now)) this.#port.onPressure(home.pressure);
     }
     dirty.length = 0;
   }
@@ -50,12 +51,12 @@ export class Feeding {
     const { mailbox } = home;
     const counters = this.#exchange.counters;
     while (mailbox.waiting > 0) {
-      const consumer = mailbox.nextConsumer(now);
-      if (consumer === null) return;
-      const entry = mailbox.take(consumer, now, wall);
+      const next = mailbox.nextConsumer(now);
+      if (next === null) return;
+      const entry = mailbox.take(next, now, wall);
       if (entry === null) return;
-      counters[C.mailboxDeliveries]++;
-      if (entry.repeated) counters[C.mailboxRedeliveries]++;
+      const consumer = entry.consumer!;
+      const { repeated } = entry;
       const end = writeDelivery(
         this.#frame,
         this.#view,
@@ -64,7 +65,7 @@ export class Feeding {
         home.notice.handle,
         entry.offset,
         Math.min(0xffff, entry.failures + 1),
-        entry.repeated,
+        repeated,
         mailbox.policy.lease,
         entry.from,
         entry.topic,
@@ -72,7 +73,13 @@ export class Feeding {
         entry.start,
         entry.end,
       );
-      this.#port.deliver(entry.consumer!.id, entry.lane, this.#frame, 0, end);
+      if (!this.#port.deliver(consumer.id, entry.lane, this.#frame, 0, end)) {
+        mailbox.giveBack(consumer, entry.offset, repeated);
+        counters[C.mailboxReturned]++;
+        continue;
+      }
+      counters[C.mailboxDeliveries]++;
+      if (repeated) counters[C.mailboxRedeliveries]++;
     }
   }
 }

@@ -2,11 +2,13 @@
 import { Breaker } from '../lib/queues/breaker.js';
 import { Consumer } from '../lib/queues/consumer.js';
 import type { Shares } from '../lib/queues/entry-lanes.js';
+import { EMERGENCY, Fullness, FullnessState } from '../lib/queues/fullness.js';
 import { Mailbox, type MailboxOwner, type MailboxPolicy } from '../lib/queues/mailbox.js';
 import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { RecentIds } from '../lib/queues/recent-ids.js';
 import type { TimingWheel } from '../lib/queues/timing-wheel.js';
 import type { BreakerReason } from '../lib/wire/control.js';
+import type { PressureNotice } from './backpressure.js';
 import type { Journal } from './journal/journal.js';
 import type { MailboxKind, MailboxNotice } from './mailbox-ref.js';
 
@@ -37,6 +39,8 @@ export interface HomeGround {
   readonly wheel: TimingWheel<MailboxEntry>;
   readonly shares: Shares;
   readonly office: HomeOffice;
+  /** Milliseconds that it may hold live publishers without progress. */
+  readonly stallLimit: number;
 }
 
 export class Home implements MailboxOwner {
@@ -56,6 +60,9 @@ export class Home implements MailboxOwner {
   dirty: boolean;
   /** Messages whose time was over since they were last counted. */
   expired: number;
+  readonly fullness: Fullness;
+  /** Messages left since it was last weighed, or it became larger. */
+  #progress: boolean;
   readonly #journal: Journal;
   readonly #office: HomeOffice;
 
@@ -78,6 +85,27 @@ export class Home implements MailboxOwner {
     this.awaySince = wall;
     this.dirty = false;
     this.expired = 0;
+    this.fullness = new Fullness(ground.stallLimit);
+    this.#progress = false;
+  }
+
+  /** What other shards are told of its pressure. */
+  get pressure(): PressureNotice {
+    const { state, holds } = this.fullness;
+    return { handle: this.notice.handle, active: state !== FullnessState.open, holds };
+  }
+
+  /** In an emergency it has room for assured messages only. */
+  get takesLive(): boolean {
+    return this.fullness.state !== FullnessState.emergency && this.mailbox.part < EMERGENCY;
+  }
+
+  /** After messages came or left: true when its pressure has changed. `now`: on the exchange's clock. */
+  weigh(now: number): boolean {
+    const changed = this.fullness.weigh(this.mailbox.part, this.#progress, now);
+    this.#progress = false;
+    if (changed) this.mailbox.boosted = this.fullness.state !== FullnessState.open;
+    return changed;
   }
 
   /** Writes down what it is. */
@@ -98,6 +126,7 @@ export class Home implements MailboxOwner {
   /** Changes what it is like. Leases that run stay as they are. */
   reform(policy: MailboxPolicy): void {
     this.mailbox.policy = policy;
+    this.#progress = true;
     for (const { breaker } of this.consumers.values()) breaker.adopt(policy.breaker);
     this.record();
   }
@@ -142,6 +171,7 @@ export class Home implements MailboxOwner {
 
   /** A message left: the journal need not keep it. */
   left(entry: MailboxEntry): void {
+    this.#progress = true;
     this.#journal.gone(this.number, entry);
   }
 

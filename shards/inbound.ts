@@ -7,6 +7,7 @@ import { decodeTopic, REPLY_PREFIX } from '../lib/topics/topic.js';
 import { BatchReader, Step } from '../lib/wire/batch.js';
 import { Flag, FrameType, HEADER_SIZE, OFFSET_LANE, OFFSET_TOTAL, readU32 } from '../lib/wire/frame.js';
 import type { Assured } from './assured.js';
+import type { Backpressure } from './backpressure.js';
 import type { Consuming } from './consuming.js';
 import type { Exchange } from './exchange.js';
 import type { Interest } from './interest.js';
@@ -26,6 +27,7 @@ export interface MailboxOffice {
   readonly mailboxes: Mailboxes;
   readonly assured: Assured;
   readonly consuming: Consuming;
+  readonly backpressure: Backpressure;
 }
 
 /** Mailboxes named in one message of the workers' talk: half a KiB each at most. */
@@ -225,6 +227,9 @@ export class Inbound implements LinkReader {
       case 'leave':
         this.#office.mailboxes.leave(talk.session, talk.handle & 0xff_ffff);
         break;
+      case 'pressure':
+        this.#office.backpressure.heard(talk.notice);
+        break;
       case 'breaker':
         this.#office.consuming.breaker(talk.session, talk.change);
         break;
@@ -296,6 +301,7 @@ export class Inbound implements LinkReader {
       const add = notices.slice(i, i + NOTICES_PER_TALK);
       peer.tell(encodeTalk({ t: 'mailboxes', add, remove: [], renew: i === 0 }));
     }
+    for (const notice of this.#office.mailboxes.pressures()) peer.tell(encodeTalk({ t: 'pressure', notice }));
     this.#sessions.sync((bytes) => peer.tell(bytes));
     peer.tell(encodeTalk({ t: 'synced' }));
   }
@@ -321,6 +327,9 @@ export class Inbound implements LinkReader {
       case RecordKind.nack:
         consuming.nacked(src, start);
         break;
+      case RecordKind.giveBack:
+        consuming.returned(src, start);
+        break;
     }
   }
 
@@ -329,6 +338,7 @@ export class Inbound implements LinkReader {
     this.#sessions.peerLost(slot);
     this.#office.consuming.peerLost(slot);
     this.#office.assured.peerLost(slot);
+    this.#office.backpressure.peerLost(slot);
   }
 
   #forget(peer: Peer): void {

@@ -2,6 +2,7 @@
 import type { ErrorCode } from '../lib/errors.js';
 import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import type { Balance, BreakerChange, BreakerWish } from '../lib/wire/control.js';
+import type { PressureNotice } from './backpressure.js';
 import type { Home } from './home.js';
 import type { MailboxKind, MailboxNotice } from './mailbox-ref.js';
 
@@ -24,12 +25,14 @@ export interface ConsumeSpec {
 }
 
 export interface MailboxPort {
-  /** Hands a deliver frame to a session, wherever it is. */
-  deliver(session: number, lane: number, src: Uint8Array, start: number, end: number): void;
+  /** Hands a deliver frame to a session, wherever it is. False: the way there is full. */
+  deliver(session: number, lane: number, src: Uint8Array, start: number, end: number): boolean;
   /** Tells the worker that a message came from what has become of it. */
   stored(slot: number, token: number, stored: number, code: ErrorCode | null): void;
   /** Tells a session, wherever it is, of a change of its circuit breaker. */
   onBreaker(session: number, agentId: string, change: BreakerChange): void;
+  /** Tells everybody, this worker too, how a mailbox that lives here is. */
+  onPressure(notice: PressureNotice): void;
   /** Tells the other workers. */
   announce(add: MailboxNotice[], remove: number[]): void;
 }

@@ -1,5 +1,6 @@
 /** A mailbox as the route table sees it, wherever on the node it lives: a taker like a session or a peer. */
 import type { Consume } from '../lib/wire/control.js';
+import type { PressedMailbox } from './backpressure.js';
 import type { Home } from './home.js';
 
 export type MailboxKind = Consume['mailbox'];
@@ -35,6 +36,8 @@ export class MailboxRef {
   readonly slot: number;
   /** Where it lives, if that is this worker. */
   readonly home: Home | null;
+  /** Whom it presses here; null while it is under no pressure. */
+  pressed: PressedMailbox | null;
   /** Mark of the last route that it was put into. */
   routeMark: number;
 
@@ -42,6 +45,7 @@ export class MailboxRef {
     this.notice = notice;
     this.slot = slotOfHandle(notice.handle);
     this.home = home;
+    this.pressed = null;
     this.routeMark = 0;
   }
 

@@ -37,12 +37,20 @@ export class MailboxTable {
     return this.#byName.get(mailboxName(kind, name, '')) ?? null;
   }
 
+  /** Those that live on `slot`. */
+  *on(slot: number): Generator<MailboxRef> {
+    for (const ref of this.#byHandle.values()) if (ref.slot === slot) yield ref;
+  }
+
   /** Of two of one name the one with the higher epoch counts, then that in the higher slot. */
   add(notice: MailboxNotice, home: Home | null): void {
     const ref = new MailboxRef(notice, home);
     this.#stale.get(ref.slot)?.delete(notice.handle);
     const known = this.#byHandle.get(notice.handle);
-    if (known !== undefined) this.remove(notice.handle);
+    if (known !== undefined) {
+      ref.pressed = known.pressed;
+      this.remove(notice.handle);
+    }
     const rival = this.#byName.get(notice.name);
     this.#byHandle.set(notice.handle, ref);
     if (rival === undefined || outranks(notice, rival.notice)) this.#byName.set(notice.name, ref);

@@ -5,6 +5,7 @@
  *            8 time to live (u32, ms; 0: none) · 12 numbers of the mailboxes (u32 each) · sender · topic · id · frame
  *   stored   8 bytes for each: token (u32), how many mailboxes hold it (u16), index of the error (u8), zero
  *   deliver  0 sender number of the session (u32) · 4 a deliver frame
+ *   giveBack 0 sender number of the session (u32) · 4 mailbox (u32) · 8 offset (u64) · 16 whether the delivery was flagged as a repeat (u8)
  *   acks     0 sender number of the session (u32) · 4 the payload of an ack frame; nack likewise
  */
 import type { ErrorCode } from '../lib/errors.js';

@@ -5,6 +5,7 @@
 import { FlowbusError } from '../lib/errors.js';
 import type { Consumer } from '../lib/queues/consumer.js';
 import type { Shares } from '../lib/queues/entry-lanes.js';
+import { FullnessState } from '../lib/queues/fullness.js';
 import type { MailboxPolicy } from '../lib/queues/mailbox.js';
 import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { TimingWheel } from '../lib/queues/timing-wheel.js';
@@ -22,6 +23,7 @@ import {
 } from '../lib/wire/frame.js';
 import { readTimeToLive } from '../lib/wire/ttl.js';
 import { Alarm } from './alarm.js';
+import type { PressureNotice } from './backpressure.js';
 import type { Exchange } from './exchange.js';
 import { Feeding } from './feeding.js';
 import { Home, type HomeGround, type HomeOffice } from './home.js';
@@ -115,6 +117,7 @@ export class Mailboxes implements HomeOffice {
       wheel: this.#wheel,
       shares: this.#shares,
       office: this,
+      stallLimit: this.#exchange.settings.stallLimit,
     };
     const wall = Date.now();
     for (const { number, record, segment, entries, ids } of recovery.mailboxes()) {
@@ -134,6 +137,11 @@ export class Mailboxes implements HomeOffice {
   /** What lives here, for those who do not know yet. */
   notices(): MailboxNotice[] {
     return [...this.#homes.values()].map(({ notice }) => notice);
+  }
+
+  /** Which mailboxes here are under pressure, for those who do not know yet. */
+  pressures(): PressureNotice[] {
+    return [...this.#homes.values()].map(({ pressure }) => pressure).filter(({ active }) => active);
   }
 
   /** Makes `session` a consumer, and the mailbox if there is none. Throws NO_JOURNAL, LIMIT_REACHED, JOURNAL_FULL. */
@@ -251,7 +259,7 @@ export class Mailboxes implements HomeOffice {
     this.#exchange.unsettle();
   }
 
-  /** Takes live messages in for the mailboxes of `route` that live here. Nobody waits for an ack. */
+  /** Takes live messages in for the mailboxes of `route` that live here. Nobody waits for an ack: what is refused is in the ledger. */
   storeLive(route: Route, from: string, src: Uint8Array, start: number, end: number): void {
     for (const { home, takesLive } of route.mailboxes) {
       if (home === null || !takesLive) continue;
@@ -261,7 +269,8 @@ export class Mailboxes implements HomeOffice {
         const spelled = src[at + OFFSET_TOPIC_LENGTH] !== 0;
         const topic = spelled ? '' : (this.#exchange.topicTextOf(src, at) ?? '');
         const ttl = (src[at + OFFSET_FLAGS] & Flag.expires) === 0 ? 0 : readTimeToLive(src, at);
-        this.store(intake, home.number, from, topic, ttl, src, at, at + total);
+        if (home.takesLive) this.store(intake, home.number, from, topic, ttl, src, at, at + total);
+        else intake.code = 'MAILBOX_FULL';
         if (intake.code === null) this.settle(intake);
         else this.#exchange.dropped(src, at, Reason.shed, 1);
         at += total;
@@ -282,6 +291,16 @@ export class Mailboxes implements HomeOffice {
       this.#exchange.counters[C.mailboxAcks]++;
       home.left(entry);
     }
+    this.touch(home);
+  }
+
+  /** A message did not reach its consumer. `repeated`: as its delivery said. */
+  giveBack(session: number, number: number, offset: number, repeated: boolean): void {
+    const home = this.#homes.get(number);
+    const consumer = home?.consumers.get(session);
+    if (home === undefined || consumer === undefined) return;
+    if (home.mailbox.giveBack(consumer, offset, repeated) === null) return;
+    this.#exchange.counters[C.mailboxReturned]++;
     this.touch(home);
   }
 
@@ -325,9 +344,15 @@ export class Mailboxes implements HomeOffice {
     let inFlight = 0;
     let broken = 0;
     let delayed = 0;
+    let pressed = 0;
+    let emergencies = 0;
     for (const home of this.#homes.values()) {
-      const { mailbox } = home;
+      const { mailbox, fullness } = home;
       mailbox.check(wall);
+      if (home.weigh(this.#exchange.now) || fullness.check(this.#exchange.now))
+        this.#port.onPressure(home.pressure);
+      if (fullness.state === FullnessState.pressed) pressed++;
+      else if (fullness.state === FullnessState.emergency) emergencies++;
       counters[C.mailboxExpired] += home.expired;
       home.expired = 0;
       messages += mailbox.messages;
@@ -349,6 +374,8 @@ export class Mailboxes implements HomeOffice {
     counters[C.mailboxInFlight] = inFlight;
     counters[C.breakersOpen] = broken;
     counters[C.mailboxDelayed] = delayed;
+    counters[C.mailboxesPressed] = pressed;
+    counters[C.mailboxesEmergency] = emergencies;
     counters[C.journalBytes] = this.#journal.fileBytes;
     this.#exchange.unsettle();
   }
@@ -404,6 +431,7 @@ export class Mailboxes implements HomeOffice {
   #withdraw(intake: Intake): void {
     intake.forEach((home, entry) => {
       home.mailbox.withdraw(entry);
+      if (intake.slot === NOBODY) this.#exchange.dropped(entry.bytes, entry.start, Reason.shed, 1);
       this.#journal!.released(entry);
       home.recent.delete(entry.from, intake.id);
     });

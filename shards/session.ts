@@ -9,7 +9,7 @@ import type { Chunk } from '../lib/queues/chunks.js';
 import { Lanes, type LanesOwner } from '../lib/queues/lanes.js';
 import { Pressure, PressureState } from '../lib/queues/pressure.js';
 import { Reason } from '../lib/telemetry/ledger.js';
-import type { BreakerChange } from '../lib/wire/control.js';
+import type { BreakerChange, MailboxPressure } from '../lib/wire/control.js';
 import { OFFSET_SENDER, OFFSET_TOPIC_ID, OFFSET_TOTAL, readU24, readU32 } from '../lib/wire/frame.js';
 import type { ExchangeView } from './exchange-view.js';
 import type { ConsumeSpec } from './intake.js';
@@ -31,6 +31,8 @@ export interface Sink {
   refuse?(refusal: Refusal): void;
   /** Tells of a circuit breaker; doors by which nobody consumes have no such method. */
   breaker?(change: BreakerChange): void;
+  /** Tells that a mailbox that it publishes to is under pressure, or is no more; doors that take no assured messages do not. */
+  pressure?(change: MailboxPressure): void;
   pause(): void;
   resume(): void;
   /** Asks the other side for a sign of life. */
@@ -165,11 +167,16 @@ export class Session implements LanesOwner {
     if (pressure.state === PressureState.pressed || this.lanes.bytes >= pressure.high) this.#press(from);
   }
 
-  /** Puts a deliver frame in line: what may wait is bounded by what a consumer may have in flight. */
-  deliver(lane: number, src: Uint8Array, start: number, end: number): void {
+  /** Puts a deliver frame in line. False: its backlog is full, and the message better off with another consumer. */
+  deliver(lane: number, src: Uint8Array, start: number, end: number): boolean {
+    const exchange = this.#exchange;
+    const size = end - start;
+    if (this.lanes.bytes + size > this.pressure.bound) return false;
+    if (exchange.backlogBytes + size > exchange.settings.totalBacklog) return false;
     this.lanes.append(lane, src, start, end, 0, false, 0);
-    this.#exchange.backlogBytes += end - start;
+    exchange.backlogBytes += size;
     this.touch();
+    return true;
   }
 
   /** Goes ahead of the first message that needs it: bounded by what waits, so it is not held against the agent. */
@@ -374,7 +381,7 @@ export class Session implements LanesOwner {
       if (chunk === null) return false;
       exchange.backlogBytes -= chunk.size;
       this.missed += chunk.frames;
-      exchange.droppedChunk(chunk);
+      exchange.droppedChunk(chunk, Reason.shed, this.sender.number);
     }
     return true;
   }

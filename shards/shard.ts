@@ -7,6 +7,7 @@ import { C } from '../lib/telemetry/counters.js';
 import type { BreakerChange } from '../lib/wire/control.js';
 import { Flag, OFFSET_FLAGS } from '../lib/wire/frame.js';
 import { Assured } from './assured.js';
+import { Backpressure, type PressureNotice } from './backpressure.js';
 import { Consuming } from './consuming.js';
 import { Exchange, type ExchangePort } from './exchange.js';
 import { Inbound, type MailboxOffice } from './inbound.js';
@@ -49,6 +50,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
   readonly mailboxes: Mailboxes;
   readonly assured: Assured;
   readonly consuming: Consuming;
+  readonly backpressure: Backpressure;
   readonly links: Links;
   readonly #inbound: Inbound;
   readonly #counters: Float64Array;
@@ -115,7 +117,10 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
       },
       { weights: config.laneWeights, boost: config.laneBoost },
     );
-    this.assured = new Assured(this.exchange, this.mailboxes);
+    this.backpressure = new Backpressure(slot, this.exchange, this.table, (number) =>
+      this.sessions.bearer(number),
+    );
+    this.assured = new Assured(this.exchange, this.mailboxes, this.backpressure);
     this.consuming = new Consuming(this.exchange, this.interest, this.table, this.mailboxes, (number) =>
       this.sessions.bearer(number),
     );
@@ -232,8 +237,10 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
 
   storeLive(route: Route, from: SenderId, src: Uint8Array, start: number, end: number): void {
     // The assured one was sent to the mailboxes by itself; this is the copy for those who have none.
-    if ((src[start + OFFSET_FLAGS] & Flag.assured) === 0)
-      this.mailboxes.storeLive(route, from.text, src, start, end);
+    if ((src[start + OFFSET_FLAGS] & Flag.assured) !== 0) return;
+    this.mailboxes.storeLive(route, from.text, src, start, end);
+    for (const { pressed, takesLive } of route.mailboxes)
+      if (pressed !== null && takesLive) this.backpressure.live(pressed, from.number);
   }
 
   settle(): void {
@@ -245,8 +252,19 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.consuming.left(session);
   }
 
-  deliver(session: number, lane: number, src: Uint8Array, start: number, end: number): void {
-    this.consuming.deliver(session, lane, src, start, end);
+  giveBack(session: number, src: Uint8Array, start: number): void {
+    this.consuming.giveBack(session, src, start);
+  }
+
+  onPressure(notice: PressureNotice): void {
+    this.backpressure.heard(notice);
+    const bytes = encodeTalk({ t: 'pressure', notice });
+    for (const peer of this.exchange.peers) peer?.tell(bytes);
+    this.exchange.tick();
+  }
+
+  deliver(session: number, lane: number, src: Uint8Array, start: number, end: number): boolean {
+    return this.consuming.deliver(session, lane, src, start, end);
   }
 
   stored(slot: number, token: number, stored: number, code: ErrorCode | null): void {

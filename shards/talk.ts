@@ -4,6 +4,7 @@
  */
 import type { AgentRecord } from '../lib/directory.js';
 import type { BreakerChange } from '../lib/wire/control.js';
+import type { PressureNotice } from './backpressure.js';
 import type { ConsumeSpec } from './intake.js';
 import type { MailboxNotice } from './mailbox-ref.js';
 
@@ -20,6 +21,8 @@ export type Talk =
   | { t: 'leave'; session: number; handle: number }
   /** The circuit breaker between a mailbox here and a session there has changed. */
   | { t: 'breaker'; session: number; change: BreakerChange }
+  /** The pressure of a mailbox there has changed. */
+  | { t: 'pressure'; notice: PressureNotice }
   /** The answer to a reset begins with all interest, mailboxes and agents; this ends it. */
   | { t: 'synced' }
   /** Please answer when everything before this is applied. */

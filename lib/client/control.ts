@@ -8,6 +8,7 @@ import type { Calls } from './calls.js';
 import type { Connection } from './connection.js';
 import type { Emitter } from './events.js';
 import type { Outbox } from './outbox.js';
+import type { PressedMailboxes } from './pressed.js';
 import type { Requests } from './requests.js';
 
 /** Whom the frames concern. */
@@ -16,6 +17,7 @@ export interface ControlOffice {
   readonly outbox: Outbox;
   readonly calls: Calls;
   readonly requests: Requests;
+  readonly pressed: PressedMailboxes;
   welcome(welcome: Welcome): void;
   /** The broker does not know a topic id that it announced before. */
   forgetTopicIds(): void;
@@ -68,6 +70,11 @@ export function readControl(
     case FrameType.breaker: {
       const { name, state, reason, coolDown } = codec.decode('breaker', bytes, payloadStart, end);
       office.events.breaker({ mailbox: name, state, reason, coolDown });
+      return;
+    }
+    case FrameType.pressure: {
+      const { mailbox, active } = codec.decode('pressure', bytes, payloadStart, end);
+      office.pressed.heard(mailbox, active);
       return;
     }
     case FrameType.gap: {

@@ -34,8 +34,14 @@ export interface Reconnect {
 }
 
 export interface Pressure {
-  /** True: `publish()` returns false from now on. False: it may go on. */
+  /** True: it begins; `publish()` returns false from now on, unless it is a mailbox's. False: it is over. */
   active: boolean;
+  /**
+   * Whose pressure it is: undefined for that of this agent's own connection, else the name of a mailbox that it publishes to
+   * assured: `agent:<agentId>`, `group:<group>:<pattern>` or `capability:<capability>`. It is over 80 % full, and refuses messages
+   * with MAILBOX_FULL when nothing more fits; `active: false` comes at 60 %, or when the connection ends.
+   */
+  mailbox: string | undefined;
 }
 
 /** The circuit breaker between a mailbox and this agent has changed. */
@@ -148,8 +154,8 @@ export class Emitter {
     for (const { listener } of this.take('reconnect')) this.guard('reconnect', listener, reconnect);
   }
 
-  pressure(active: boolean): void {
-    for (const { listener } of this.take('pressure')) this.guard('pressure', listener, { active });
+  pressure(active: boolean, mailbox: string | undefined): void {
+    for (const { listener } of this.take('pressure')) this.guard('pressure', listener, { active, mailbox });
   }
 
   breaker(change: BreakerEvent): void {

@@ -24,6 +24,7 @@ import type { Settings } from './options.js';
 import { Outbox, type OutboxOwner } from './outbox.js';
 import { OutgoingTopics } from './outgoing-topics.js';
 import type { Payload } from './payload.js';
+import { PressedMailboxes } from './pressed.js';
 import { Dialer, isFinal, plain } from './reconnect.js';
 import { Replies } from './replies.js';
 import { Requests, Unsent } from './requests.js';
@@ -50,6 +51,7 @@ export class Session
   readonly inbox: Inbox;
   readonly requests: Requests;
   readonly calls: Calls;
+  readonly pressed: PressedMailboxes;
   private readonly replies: Replies;
   private readonly dialer: Dialer;
   private readonly openTransport: OpenTransport;
@@ -88,6 +90,7 @@ export class Session
     );
     this.inbox = new Inbox(agentAddress(settings.agentId), this.dispatch, this);
     this.requests = new Requests();
+    this.pressed = new PressedMailboxes(this.events);
     this.replies = new Replies(this.topics, this.outbox, this.events);
     this.dialer = new Dialer(urls, settings, (url, timeout) => this.dial(url, timeout));
     this.openTransport = open;
@@ -235,7 +238,7 @@ export class Session
   // --- OutboxOwner
 
   onPressure(active: boolean): void {
-    queueMicrotask(() => this.events.pressure(active));
+    queueMicrotask(() => this.events.pressure(active, undefined));
   }
 
   onStalled(): void {
@@ -386,6 +389,7 @@ export class Session
     this.calls.disconnected(error);
     // First, so that close() in a listener finds something to close.
     const back = this.comeBack();
+    this.pressed.clear();
     this.events.disconnect({ code: ending.code, message: ending.message, reconnecting: true });
     back.catch((cause) => this.leave({ code: 'DISCONNECTED', message: String(cause), reconnect: false }));
   }

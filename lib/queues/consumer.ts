@@ -13,6 +13,8 @@ export class Consumer {
   inFlightBytes: number;
   /** It consumes from the mailbox no more. */
   left: boolean;
+  /** The way to it was full: it gets nothing until it has acked something, or some time has passed. */
+  blocked: boolean;
   readonly breaker: Breaker;
 
   /** Unless `breaker` is given, it stays closed. */
@@ -23,6 +25,7 @@ export class Consumer {
     this.inFlight = 0;
     this.inFlightBytes = 0;
     this.left = false;
+    this.blocked = false;
     this.breaker = breaker;
   }
 
@@ -30,6 +33,7 @@ export class Consumer {
   mayTake(now: number): boolean {
     return (
       !this.left &&
+      !this.blocked &&
       this.inFlight < this.prefetch &&
       this.inFlightBytes < MAX_IN_FLIGHT_BYTES &&
       this.breaker.admits(now)

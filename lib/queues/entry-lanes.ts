@@ -41,6 +41,14 @@ export class EntryLanes {
     this.#lanes[entry.lane].prepend(entry);
   }
 
+  /** What nobody has got takes its old place: in the order of offsets among those that came back like it. */
+  restore(entry: MailboxEntry): void {
+    const lane = this.#lanes[entry.lane];
+    let next = lane.head;
+    while (next !== null && next.offset < entry.offset) next = next.next;
+    lane.insert(entry, next);
+  }
+
   remove(entry: MailboxEntry): void {
     this.#lanes[entry.lane].remove(entry);
   }

@@ -26,6 +26,18 @@ export class EntryList {
     this.head = entry;
   }
 
+  /** `next` is in this list, or null: then it is the last. */
+  insert(entry: MailboxEntry, next: MailboxEntry | null): void {
+    if (next === null) this.append(entry);
+    else if (next.previous === null) this.prepend(entry);
+    else {
+      entry.previous = next.previous;
+      entry.next = next;
+      next.previous.next = entry;
+      next.previous = entry;
+    }
+  }
+
   /** `entry` is in this list. */
   remove(entry: MailboxEntry): void {
     if (entry.previous === null) this.head = entry.next;

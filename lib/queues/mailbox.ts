@@ -118,6 +118,12 @@ export class Mailbox {
     this.#lanes.boosted = boosted;
   }
 
+  /** How full it is, from 0 to 1. */
+  get part(): number {
+    const { maxMessages, maxBytes } = this.policy;
+    return Math.max(this.messages / maxMessages, this.bytes / maxBytes);
+  }
+
   get delayed(): number {
     return this.#delayed;
   }
@@ -212,6 +218,7 @@ export class Mailbox {
     if (entry === undefined || entry.consumer !== consumer) return null;
     if (this.#isSlow(entry, now)) consumer.breaker.failed(offset, 'slow-ack', false, now);
     else consumer.breaker.succeeded(offset);
+    consumer.blocked = false;
     this.#remove(entry, consumer);
     return entry;
   }
@@ -221,6 +228,20 @@ export class Mailbox {
     const entry = this.#leased.get(offset);
     if (entry === undefined || entry.consumer !== consumer) return null;
     this.#fail(entry, 'nack', now);
+    return entry;
+  }
+
+  /**
+   * The message did not reach its consumer, whose way is full: it waits again where it did, and that is no failure. The consumer is
+   * blocked. `repeated`: whether somebody may have got it before. Null as for `ack`.
+   */
+  giveBack(consumer: Consumer, offset: number, repeated: boolean): MailboxEntry | null {
+    const entry = this.#leased.get(offset);
+    if (entry === undefined || entry.consumer !== consumer) return null;
+    consumer.blocked = true;
+    this.#unlease(entry);
+    entry.repeated = repeated;
+    this.#lanes.restore(entry);
     return entry;
   }
 
@@ -240,8 +261,9 @@ export class Mailbox {
     this.#owner.onDue();
   }
 
-  /** Now and then: drops what is too old. */
+  /** Now and then: drops what is too old, and tries those who were blocked. */
   check(wall: number): void {
+    for (const consumer of this.consumers) consumer.blocked = false;
     for (let entry = this.#deadlines.pop(wall); entry !== null; entry = this.#deadlines.pop(wall)) {
       // A consumer may still be at work on it: what it does not ack is dropped when it comes back.
       if (entry.state !== EntryState.leased && entry.state !== EntryState.gone) this.#expire(entry);

@@ -78,6 +78,9 @@ export const C = {
   breakersClosed: 60,
   mailboxDelayed: 61,
   journalUnread: 62,
+  mailboxesPressed: 63,
+  mailboxesEmergency: 64,
+  mailboxReturned: 65,
 } as const;
 export type CounterName = keyof typeof C;
 
@@ -102,18 +105,27 @@ function counter(metric: string, help: string, labels: Labels = NO_LABELS): Metr
   return { kind: 'counter', metric: `flowbus_${metric}_total`, help, labels, merge: 'sum' };
 }
 
-function gauge(metric: string, help: string, merge: MetricEntry['merge'] = 'sum'): MetricEntry {
-  return { kind: 'gauge', metric: `flowbus_${metric}`, help, labels: NO_LABELS, merge };
+function gauge(
+  metric: string,
+  help: string,
+  merge: MetricEntry['merge'] = 'sum',
+  labels: Labels = NO_LABELS,
+): MetricEntry {
+  return { kind: 'gauge', metric: `flowbus_${metric}`, help, labels, merge };
 }
 
 function shed(lane: number): MetricEntry {
-  return counter('sheds', 'Live frames shed by slow connections, by lane.', { lane: LANES[lane] });
+  return counter('sheds', 'Live frames shed by slow connections and nearly full mailboxes, by lane.', {
+    lane: LANES[lane],
+  });
 }
 
 const ROUTED = 'Frames routed, by how many takers (sessions here, other workers) they had.';
 const ROUTES = 'Look-ups in the route cache.';
 const LINK_FRAMES = 'Frames over the links to the other workers.';
 const LINK_BYTES = 'Bytes over the links to the other workers.';
+const UNDER_PRESSURE =
+  'Mailboxes that are over 80 % full and not down to 60 % yet; in an emergency, from 95 % on, they take no live messages.';
 const HTTP = 'HTTP requests answered, by class of status.';
 const BREAKERS = 'Times a circuit breaker of a consumer changed, by what it changed to.';
 const CPU = 'Processor time.';
@@ -175,6 +187,12 @@ export const METRICS: Readonly<Record<CounterName, MetricEntry>> = {
   mailboxMessages: gauge('mailbox_messages', 'Messages in mailboxes, those with consumers included.'),
   mailboxBytes: gauge('mailbox_bytes', 'Bytes of the messages in mailboxes.'),
   mailboxInFlight: gauge('mailbox_in_flight', 'Messages that consumers have and have not acked.'),
+  mailboxesPressed: gauge('mailboxes_under_pressure', UNDER_PRESSURE, 'sum', { state: 'pressed' }),
+  mailboxesEmergency: gauge('mailboxes_under_pressure', UNDER_PRESSURE, 'sum', { state: 'emergency' }),
+  mailboxReturned: counter(
+    'mailbox_returned',
+    'Messages that went back to their mailbox because the way to their consumer was full.',
+  ),
   mailboxDelayed: gauge('mailbox_delayed', 'Messages in mailboxes whose delay is not over.'),
   journalBytes: gauge('journal_bytes', 'Bytes in the files of the journals.'),
   mailboxStored: counter('mailbox_stored', 'Messages journaled, once for each mailbox.'),

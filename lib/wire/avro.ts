@@ -91,6 +91,7 @@ const PAYLOADS: Readonly<Record<ControlKind, AvroPayload>> = {
   consume: load('consume'),
   consuming: load('consuming'),
   breaker: load('breaker'),
+  pressure: load('pressure'),
 };
 
 /** avsc takes bytes only as Buffer. */

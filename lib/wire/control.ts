@@ -198,6 +198,13 @@ export interface Consuming {
   mailbox: number;
 }
 
+/** A mailbox that this agent publishes to is under pressure, or is no more. */
+export interface MailboxPressure {
+  /** Its name. */
+  mailbox: string;
+  active: boolean;
+}
+
 /** The circuit breaker between a mailbox and this consumer has changed. */
 export interface BreakerChange {
   /** The mailbox's handle, and its name, such as `group:ocr:page.*`. */
@@ -224,6 +231,7 @@ export interface ControlPayloads {
   consume: Consume;
   consuming: Consuming;
   breaker: BreakerChange;
+  pressure: MailboxPressure;
 }
 export type ControlKind = keyof ControlPayloads;
 
@@ -381,6 +389,10 @@ function consuming(f: Fields): Consuming {
   return { mailbox: f.integer('mailbox', 0, 0xffffffff) };
 }
 
+function pressure(f: Fields): MailboxPressure {
+  return { mailbox: f.text('mailbox', 1, MAX_MAILBOX_NAME), active: f.boolean('active') };
+}
+
 function breaker(f: Fields): BreakerChange {
   return {
     mailbox: f.integer('mailbox', 0, 0xffffffff),
@@ -404,6 +416,7 @@ const SHAPES: { readonly [K in ControlKind]: (f: Fields) => ControlPayloads[K] }
   consume,
   consuming,
   breaker,
+  pressure,
 };
 
 export const CONTROL_KINDS = Object.keys(SHAPES) as ControlKind[];

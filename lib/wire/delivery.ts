@@ -117,13 +117,18 @@ export function readDelivery(b: Uint8Array, start: number, end: number): Deliver
     mailbox: readU32(b, start),
     offset: readU64(b, start + 4),
     attempt: b[start + 12] | (b[start + 13] << 8),
-    repeated: (b[start + 14] & REPEATED) !== 0,
+    repeated: isRepeated(b, start),
     lease: readU32(b, start + 16),
     from: readUtf8(b, from, topic),
     topic: readUtf8(b, topic, frame),
     start: frame,
     end,
   };
+}
+
+/** Whether the payload of a deliver frame at `o` says that somebody may have got the message before. */
+export function isRepeated(b: Uint8Array, o: number): boolean {
+  return (b[o + 14] & REPEATED) !== 0;
 }
 
 /** Writes one run of an ack: `count` messages of a mailbox from `offset` on. */

@@ -62,9 +62,10 @@ export const FrameType = {
   consuming: 20,
   leave: 21,
   breaker: 22,
+  pressure: 23,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
-export const LAST_FRAME_TYPE = FrameType.breaker;
+export const LAST_FRAME_TYPE = FrameType.pressure;
 
 export const Flag = {
   assured: 1,

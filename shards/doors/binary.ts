@@ -12,6 +12,7 @@ import {
   type ControlCodec,
   type Hello,
   jsonControl,
+  type MailboxPressure,
 } from '../../lib/wire/control.js';
 import { Encoding, FrameType, readU32, writeU64 } from '../../lib/wire/frame.js';
 import { controlFrame, encodeControl } from '../../lib/wire/writer.js';
@@ -311,6 +312,10 @@ export class BinaryConnection implements Sink {
     counters[C.gapFrames]++;
     counters[C.gapMessages] += missed;
     this.#session?.control(encodeControl(this.#codec, 'gap', 0, { missed, reason }));
+  }
+
+  pressure(change: MailboxPressure): void {
+    this.#session?.control(encodeControl(this.#codec, 'pressure', 0, change));
   }
 
   breaker(change: BreakerChange): void {

@@ -101,7 +101,7 @@ describe('bad input', function () {
 
   describe('types', () => {
     const server = ['welcome', 'credit', 'error', 'goaway', 'topic', 'sender', 'result', 'gap'] as const;
-    for (const name of [...server, 'deliver', 'consuming', 'breaker'] as const)
+    for (const name of [...server, 'deliver', 'consuming', 'breaker', 'pressure'] as const)
       siege.refuses('BAD_TYPE', `${name}, which clients do not send`, () => [
         controlFrame(FrameType[name], 7, Encoding.bytes),
       ]);

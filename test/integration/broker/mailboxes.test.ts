@@ -166,6 +166,31 @@ describe('mailboxes', () => {
       await assert.rejects(agent.send(agentId, 'x', { assured: true, delay: -1 }), refusedWith('BAD_OPTION'));
     });
 
+    it('tells those who publish to it when it is nearly full, and when that is over', async () => {
+      const agentId = fresh(0);
+      const limits = { maxMessages: 10 };
+      await (await join(node.url, { agentId, mailbox: limits })).close();
+      const sender = await join(node.url, fresh(1));
+      const changes: [boolean, string | undefined][] = [];
+      sender.on('pressure', ({ active, mailbox }) => {
+        changes.push([active, mailbox]);
+      });
+      for (let i = 0; i < 8; i++) await sender.send(agentId, 'x', { assured: true });
+      assert.deepEqual(changes, []);
+      // The shard of the sender hears of it behind the ack, if that of the mailbox is another.
+      for (let i = 8; i < 10; i++) await sender.send(agentId, 'x', { assured: true });
+      const begin: [boolean, string] = [true, `agent:${agentId}`];
+      await until('told', async () => {
+        await sender.send(agentId, 'x', { assured: true }).catch(refusedWith('MAILBOX_FULL'));
+        return changes.length > 0;
+      });
+      assert.deepEqual(changes, [begin]);
+      const agent = await join(node.url, { agentId, mailbox: limits });
+      agent.on('message', () => {});
+      await until('told that it is over', () => changes.length === 2);
+      assert.deepEqual(changes, [begin, [false, `agent:${agentId}`]]);
+    });
+
     it('is full at the limit that its agent has set, and has room again when it has come', async () => {
       const agentId = fresh(0);
       await (await join(node.url, { agentId, mailbox: { maxMessages: 3 } })).close();

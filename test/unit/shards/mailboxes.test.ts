@@ -6,7 +6,7 @@ import type { Chunk } from '../../../lib/queues/chunks.js';
 import { C } from '../../../lib/telemetry/counters.js';
 import { BatchReader, Step } from '../../../lib/wire/batch.js';
 import { checksumSeed, sealFrame } from '../../../lib/wire/checksum.js';
-import type { BreakerChange } from '../../../lib/wire/control.js';
+import type { BreakerChange, MailboxPressure } from '../../../lib/wire/control.js';
 import { ACK_SIZE, nackPayload, readDelivery, readStored, writeAck } from '../../../lib/wire/delivery.js';
 import { Encoding, Flag, FrameType, OFFSET_FLAGS } from '../../../lib/wire/frame.js';
 import { readUtf8, utf8 } from '../../../lib/wire/text.js';
@@ -62,6 +62,10 @@ class Taker extends Counter {
     }
   }
 
+  pressure({ mailbox, active }: MailboxPressure): void {
+    this.changes.push(`${mailbox} ${active}`);
+  }
+
   breaker({ name, state, reason }: BreakerChange): void {
     this.changes.push(`${name} ${state} ${reason}`);
   }
@@ -94,7 +98,7 @@ describe('mailboxes of two shards', () => {
   });
 
   function begin(slot: number, incarnation: number, maxBytes = 1_000_000, write?: typeof writeSync): Shard {
-    const settings = { lease: 100, retryBase: 1, retryCap: 1 };
+    const settings = { lease: 100, retryBase: 1, retryCap: 1, backlog: 128 * 1024 };
     const shard = makeShard(wires, slot, incarnation, settings, undefined, (agentId, { state }) =>
       logged.push(`${slot}: ${agentId} ${state}`),
     );
@@ -156,12 +160,20 @@ describe('mailboxes of two shards', () => {
     return consuming;
   }
 
-  function assured(slot: number, session: Session, topic: string, id: string, size = 0, extra = {}): void {
+  function assured(
+    slot: number,
+    session: Session,
+    topic: string,
+    id: string,
+    size = 0,
+    extra = {},
+    lane = 2,
+  ): void {
     const frame = new FrameWriter(65_536).publish({
       topic,
       sender: session.sender.number,
       from: session.sender.text,
-      lane: 2,
+      lane,
       encoding: Encoding.text,
       payload: utf8(id + ' '.repeat(size)),
       extensions: { messageId: id, ...extra },
@@ -187,9 +199,10 @@ describe('mailboxes of two shards', () => {
     home: number,
     slot: number,
     session: Session,
+    limits = {},
   ): Promise<{ group: string; mailbox: number }> {
     for (let n = 0; ; n++) {
-      const mailbox = await consume(slot, session, `g${n}`, 'work.*');
+      const mailbox = await consume(slot, session, `g${n}`, 'work.*', limits);
       if (mailbox >>> 24 === home) return { group: `g${n}`, mailbox };
       shards[slot].consuming.leave(session, mailbox);
       shards[mailbox >>> 24].table.remove(mailbox);
@@ -481,4 +494,131 @@ describe('mailboxes of two shards', () => {
     ack(0, consumer.session, mailbox, offset);
     assert.equal(consumer.taker.got.length, 1);
   });
+
+  for (const home of [0, 1]) {
+    it(`on shard ${home} under pressure tell assured publishers, hold live ones, and in an emergency take nothing from those`, async () => {
+      const [teller, live] = [open(0, 'p'), open(0, 'l')];
+      const consumer = open(1, 'c');
+      const limits = { maxMessages: 20, lease: 60_000 };
+      const { group, mailbox } = await groupOn(home, 1, consumer.session, limits);
+      const name = `group:${group}:work.*`;
+      const { counters } = shards[home].exchange;
+      const fill = (to: number): void => {
+        for (let i = teller.taker.stored.length; i < to; i++) {
+          assured(0, teller.session, 'work.x', `m${i}`);
+          run();
+        }
+      };
+      const liven = (): void => {
+        publish(shards[0], live.session, 'work.x', 2);
+        run();
+      };
+      const look = (): number[] => {
+        shards[home].mailboxes.check();
+        return [counters[C.mailboxesPressed], counters[C.mailboxesEmergency], counters[C.mailboxMessages]];
+      };
+      fill(15);
+      liven();
+      assert.deepEqual(look(), [1, 0, 16], '80 % full');
+      assert.deepEqual([teller.taker.changes, live.session.holds], [[], 0], 'nobody has published since');
+      fill(16);
+      liven();
+      assert.deepEqual([teller.taker.changes, live.session.holds], [[`${name} true`], 1]);
+      assert.equal(live.taker.changes.length, 0);
+      liven();
+      assert.deepEqual(look(), [0, 1, 19], '95 % full');
+      const dropped = counters[C.shedsCritical + 2];
+      liven();
+      assert.equal(counters[C.shedsCritical + 2], dropped + 1, 'live ones are dropped, and counted');
+      fill(17);
+      assured(0, teller.session, 'work.x', 'too much');
+      run();
+      assert.deepEqual(teller.taker.refused, ['too much: MAILBOX_FULL']);
+      let acked = 0;
+      const done = (messages: number): void => {
+        for (; messages > 0; messages--)
+          ack(1, consumer.session, mailbox, consumer.taker.got[acked++].offset);
+      };
+      done(4);
+      liven();
+      assert.deepEqual(look(), [0, 1, 16], 'until it is below 80 %');
+      done(1);
+      assert.deepEqual(look(), [1, 0, 15]);
+      liven();
+      assert.deepEqual(look(), [1, 0, 16]);
+      done(3);
+      assert.deepEqual([teller.taker.changes.length, live.session.holds], [1, 1]);
+      done(1);
+      assert.deepEqual(look(), [0, 0, 12], '60 % full');
+      assert.deepEqual(teller.taker.changes, [`${name} true`, `${name} false`]);
+      assert.equal(live.session.holds, 0);
+    });
+
+    it(`on shard ${home} let live publishers go when their consumers do nothing, or their shard is gone`, async () => {
+      const [teller, live] = [open(0, 'p'), open(0, 'l')];
+      const consumer = open(0, 'c');
+      await groupOn(home, 0, consumer.session, { maxMessages: 20, lease: 60_000 });
+      const press = (): void => {
+        for (let i = 0; i < 16; i++) publish(shards[0], live.session, 'work.x', 2);
+        run();
+        publish(shards[0], live.session, 'work.x', 2);
+        run();
+      };
+      press();
+      assert.equal(live.session.holds, 1);
+      shards[home].exchange.now += 5000;
+      shards[home].mailboxes.check();
+      run();
+      assert.equal(live.session.holds, 0);
+      publish(shards[0], live.session, 'work.x', 2);
+      assured(0, teller.session, 'work.x', 'a');
+      run();
+      assert.equal(live.session.holds, 0, 'and does not hold them again');
+      assert.equal(teller.taker.changes.length, 1);
+      if (home === 0) return;
+      wires.readers[1] = null;
+      shards[0].peerDown(1, 1);
+      assert.equal(teller.taker.changes.length, 2, 'of a shard that is gone there is nothing to wait for');
+    });
+
+    it(`on shard ${home} get back what finds its way full, and give it to another consumer, or when there is room`, async () => {
+      const publisher = open(0, 'p');
+      const [slow, quick] = [open(1, 'slow'), open(1, 'quick')];
+      const { group, mailbox } = await groupOn(home, 1, slow.session, { lease: 60_000 });
+      shards[1].interest.subscribe(slow.session, ['noise']);
+      run();
+      // Its socket takes nothing, and what waits for it is to be shed.
+      slow.taker.unsent = 64 * 1024;
+      slow.session.pressure.shed();
+      for (const id of ['a', 'b', 'c']) assured(0, publisher.session, 'work.x', id, 0, {}, 4);
+      run();
+      assert.equal(slow.session.lanes.bytes > 0, true, 'they wait in its backlog');
+      // Up to the brim.
+      for (const size of [31 * 1024, 1024, 1])
+        for (let i = 0; i < 40; i++) publish(shards[0], publisher.session, 'noise', 0, size);
+      run();
+      assert.equal(shards[home].exchange.counters[C.mailboxReturned], 3, 'shed for what is more urgent');
+      await consume(1, quick.session, group, 'work.*', { lease: 60_000 });
+      run();
+      assert.deepEqual(
+        quick.taker.got.map(({ text, attempt, repeated }) => [text, attempt, repeated]),
+        ['a', 'b', 'c'].map((text) => [text, 1, false]),
+      );
+      shards[1].consuming.leave(quick.session, mailbox);
+      run();
+      shards[home].mailboxes.check();
+      run();
+      assert.equal(shards[home].exchange.counters[C.mailboxReturned] > 3, true, 'there was no room at all');
+      // Now its socket takes everything.
+      slow.taker.unsent = 0;
+      slow.session.touch();
+      run();
+      shards[home].mailboxes.check();
+      run();
+      assert.deepEqual(
+        slow.taker.got.map(({ text, attempt }) => [text, attempt]),
+        ['a', 'b', 'c'].map((text) => [text, 1]),
+      );
+    });
+  }
 });

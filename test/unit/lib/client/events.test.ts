@@ -44,9 +44,9 @@ describe('Emitter', () => {
       true,
     );
     emitter.add('pressure', second, false);
-    emitter.pressure(true);
+    emitter.pressure(true, undefined);
     assert.deepEqual(calls, ['first', 'second']);
-    emitter.pressure(false);
+    emitter.pressure(false, 'group:g:a');
     assert.deepEqual(calls, ['first', 'second', 'new']);
   });
 

@@ -339,6 +339,29 @@ describe('Mailbox', () => {
     assert.ok(taken <= 62, `${taken}`);
   });
 
+  it('takes back what did not reach its consumer, in its place and as it was, and blocks that one for a while', () => {
+    const rig = new Rig();
+    for (let i = 0; i < 6; i++) rig.put();
+    const [full, other] = [rig.consumer(), rig.consumer()];
+    for (let i = 0; i < 4; i++) rig.take(full);
+    for (const offset of [2, 4, 3]) assert.equal(rig.mailbox.giveBack(full, offset, false)?.failures, 0);
+    assert.equal(rig.mailbox.giveBack(full, 4, false), null, 'it has it no more');
+    assert.equal(rig.mailbox.giveBack(other, 1, false), null, 'it never had it');
+    assert.equal(full.mayTake(rig.now), false);
+    assert.equal(rig.mailbox.nextConsumer(rig.now), other);
+    const next = rig.mailbox.take(other, rig.now, rig.wall);
+    assert.deepEqual([next?.offset, next?.repeated], [2, false]);
+    assert.deepEqual([rig.take(other), rig.take(other), rig.take(other)], [3, 4, 5]);
+    assert.deepEqual(rig.failed, []);
+    rig.mailbox.ack(full, 1, rig.now);
+    assert.equal(full.mayTake(rig.now), true);
+    rig.mailbox.giveBack(other, 5, true);
+    assert.equal(rig.mailbox.take(full, rig.now, rig.wall)?.repeated, true);
+    assert.equal(other.mayTake(rig.now), false);
+    rig.pass(1);
+    assert.equal(other.mayTake(rig.now), true);
+  });
+
   it('never hands out what is too old, and drops it by itself', () => {
     const rig = new Rig();
     rig.put(2, 5);

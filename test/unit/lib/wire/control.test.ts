@@ -115,6 +115,7 @@ const ARBITRARIES: { readonly [K in ControlKind]: fc.Arbitrary<ControlPayloads[K
     reason: text(1, 64),
     coolDown: fc.nat(0x7fffffff),
   }),
+  pressure: fc.record({ mailbox: text(1, 512), active: fc.boolean() }),
 };
 
 /** Records that fast-check makes have no prototype; copies have one. */

@@ -237,6 +237,7 @@ export const CONTROL_VALUES: { readonly [K in ControlKind]: ControlPayloads[K] }
   },
   consuming: { mailbox: MAILBOX },
   breaker: { mailbox: MAILBOX, name: 'group:ocr:page.*', state: 'open', reason: 'timeout', coolDown: 5000 },
+  pressure: { mailbox: 'group:ocr:page.*', active: true },
 };
 
 const seed = checksumSeed(AGENT, TOPIC);
@@ -274,6 +275,7 @@ export const VECTORS: Readonly<Record<string, Vector>> = {
   consume: { bytes: control(avroControl, 'consume', 8, CONTROL_VALUES.consume) },
   consuming: { bytes: control(avroControl, 'consuming', 8, CONTROL_VALUES.consuming) },
   breaker: { bytes: control(avroControl, 'breaker', 0, CONTROL_VALUES.breaker) },
+  pressure: { bytes: control(avroControl, 'pressure', 0, CONTROL_VALUES.pressure) },
   deliver: { bytes: delivery() },
   'consumer-ack': { bytes: frame(FrameType.ack, ackRuns(), {}) },
   nack: { bytes: frame(FrameType.nack, nackPayload(MAILBOX, 44, 'no paper'), {}) },
