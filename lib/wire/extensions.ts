@@ -274,7 +274,7 @@ export interface OutgoingExtensions {
 }
 
 export const TTL_RULE = `ttl must be whole milliseconds, 1 to ${MAX_TTL}.`;
-const DELAY_RULE = `delay must be whole milliseconds, 1 to ${MAX_DELAY}.`;
+export const DELAY_RULE = `delay must be whole milliseconds, 1 to ${MAX_DELAY}.`;
 
 function refuse(name: string, least: number, greatest: number): never {
   throw new FlowbusError(

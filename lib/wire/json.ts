@@ -24,6 +24,7 @@ import {
 import { MAX_NACK_REASON } from './delivery.js';
 import {
   MAX_CORRELATION,
+  MAX_DELAY,
   MAX_EXTENSION_SIZE,
   MAX_HEADER_NAME,
   MAX_HEADERS,
@@ -58,6 +59,8 @@ export interface JsonMessage {
   headers: Record<string, string> | null;
   replyTo: string | null;
   correlation: Uint8Array | null;
+  /** Milliseconds; of assured messages alone. */
+  delay: number | null;
 }
 
 /** `ref` is 0 where the client wants no answer. */
@@ -211,15 +214,20 @@ function laneOf(f: Fields): number | null {
 function messageOf(f: Fields): JsonMessage {
   const data = f.any('data');
   if (data === undefined) f.refuse('data', 'given');
+  const ttl = f.integerOrNull('ttl', 1, MAX_TTL);
+  const delay = f.integerOrNull('delay', 1, MAX_DELAY);
+  if (delay !== null && !f.boolean('assured', false)) f.refuse('delay', 'absent unless assured is true');
+  if (delay !== null && ttl !== null && ttl <= delay) f.refuse('ttl', 'longer than delay');
   const base64 = (f.any('encoding') ?? null) !== null && f.oneOf('encoding', ['base64']) === 'base64';
   return {
     payload: payloadOf(data, base64),
     lane: laneOf(f),
-    ttl: f.integerOrNull('ttl', 1, MAX_TTL),
+    ttl,
     key: f.textOrNull('key', 1, MAX_KEY),
     headers: f.textsByName('headers', MAX_HEADERS, MAX_HEADER_NAME, MAX_EXTENSION_SIZE),
     replyTo: f.textOrNull('replyTo', 1, MAX_TOPIC_BYTES),
     correlation: f.bytesOrNull('correlation', 1, MAX_CORRELATION),
+    delay,
   };
 }
 

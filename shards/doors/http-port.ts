@@ -106,7 +106,7 @@ export class HttpPort implements HttpDoorPort {
     topic: string,
     payload: Uint8Array,
     encoding: Encoding,
-    { lane, ttl, key }: PublishOptions,
+    { lane, ttl, key, delay }: PublishOptions,
   ): Entering {
     return {
       topic,
@@ -114,7 +114,7 @@ export class HttpPort implements HttpDoorPort {
       encoding,
       payload,
       sequence: ++this.#sequence,
-      extensions: { ttl: ttl ?? undefined, key: key ?? undefined },
+      extensions: { ttl: ttl ?? undefined, key: key ?? undefined, delay: delay ?? undefined },
     };
   }
 

@@ -217,6 +217,7 @@ export class JsonConnection implements Sink {
         headers: message.headers ?? undefined,
         replyTo: message.replyTo ?? undefined,
         correlation: message.correlation ?? undefined,
+        delay: message.delay ?? undefined,
       },
     };
   }

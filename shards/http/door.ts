@@ -2,7 +2,7 @@
  * The HTTP door of a shard. Every shard serves every route:
  *
  *   POST /v1/publish/<topic>?priority=&ttl=&key=                        body = payload             202
- *   POST /v1/publish/<topic>?assured=true&id=&priority=&ttl=&key=       stored in mailboxes        200
+ *   POST /v1/publish/<topic>?assured=true&id=&delay=&priority=&ttl=&key= stored in mailboxes        200
  *   GET  /v1/subscribe?pattern=…&access_token=                          server-sent events         200
  *   GET  /v1/agents?type=&capability=&id=&online=&cursor=&limit=        JSON                       200
  *   GET  /metrics                                                       Prometheus                 200

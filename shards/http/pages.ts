@@ -5,7 +5,7 @@
 import type { Visit } from './answer.js';
 
 const HEADERS =
-  'Authorization, Content-Type, flowbus-priority, flowbus-ttl, flowbus-key, flowbus-assured, flowbus-id';
+  'Authorization, Content-Type, flowbus-priority, flowbus-ttl, flowbus-key, flowbus-assured, flowbus-id, flowbus-delay';
 /** Seconds for which a browser need not ask again. */
 const MAX_AGE = 600;
 const NO_CONTENT = 204;

@@ -11,6 +11,8 @@ export interface PublishOptions {
   readonly ttl: number | null;
   /** Ordering key, 1 to 255 bytes of UTF-8; null = none. */
   readonly key: string | null;
+  /** Milliseconds before which a mailbox does not deliver it, 1 to 604,800,000; null = none. Of assured messages alone. */
+  readonly delay: number | null;
 }
 
 /** All conditions must hold; null asks nothing. */

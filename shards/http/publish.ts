@@ -3,12 +3,20 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { FlowbusError } from '../../lib/errors.js';
 import { topicProblem } from '../../lib/topics/topic.js';
-import { extensionsSize, isTtl, MAX_KEY, MAX_MESSAGE_ID, TTL_RULE } from '../../lib/wire/extensions.js';
+import {
+  DELAY_RULE,
+  extensionsSize,
+  isDelay,
+  isTtl,
+  MAX_KEY,
+  MAX_MESSAGE_ID,
+  TTL_RULE,
+} from '../../lib/wire/extensions.js';
 import { Encoding, HEADER_SIZE, LANE_NORMAL, LANES } from '../../lib/wire/frame.js';
 import type { PublishOptions } from './port.js';
 import { checkNames } from './query.js';
 
-const PARAMETERS: ReadonlySet<string> = new Set(['priority', 'ttl', 'key', 'assured', 'id']);
+const PARAMETERS: ReadonlySet<string> = new Set(['priority', 'ttl', 'key', 'assured', 'id', 'delay']);
 
 /** The topic out of the rest of the path. Throws FlowbusError BAD_TOPIC. */
 export function topicOf(encoded: string): string {
@@ -48,22 +56,37 @@ function optionText(req: IncomingMessage, query: URLSearchParams, name: string):
   return parameter ?? header;
 }
 
-/** The lane, time to live and key that the request asks for. Throws FlowbusError BAD_OPTION. */
+/** The lane, time to live, key and delay that the request asks for. Throws FlowbusError BAD_OPTION. */
 export function publishOptions(req: IncomingMessage, query: URLSearchParams): PublishOptions {
   checkNames(query, PARAMETERS);
   const priority = optionText(req, query, 'priority');
   const lane = priority === null ? LANE_NORMAL : (LANES as readonly string[]).indexOf(priority);
   if (lane < 0) throw new FlowbusError('BAD_OPTION', `priority must be one of ${LANES.join(', ')}.`);
 
-  const life = optionText(req, query, 'ttl');
-  const ttl = life === null ? null : /^\d{1,10}$/.test(life) ? Number(life) : 0;
+  const ttl = millisecondsOf(optionText(req, query, 'ttl'));
   if (ttl !== null && !isTtl(ttl)) throw new FlowbusError('BAD_OPTION', TTL_RULE);
 
   const key = optionText(req, query, 'key');
   if (key !== null && (key === '' || Buffer.byteLength(key) > MAX_KEY)) {
     throw new FlowbusError('BAD_OPTION', `key must be 1 to ${MAX_KEY} bytes.`);
   }
-  return { lane, ttl, key };
+  return { lane, ttl, key, delay: delayOf(req, query, ttl) };
+}
+
+/** Zero stands for what is no number. */
+function millisecondsOf(text: string | null): number | null {
+  if (text === null) return null;
+  return /^\d{1,10}$/.test(text) ? Number(text) : 0;
+}
+
+function delayOf(req: IncomingMessage, query: URLSearchParams, ttl: number | null): number | null {
+  const delay = millisecondsOf(optionText(req, query, 'delay'));
+  if (delay === null) return null;
+  if (!isDelay(delay)) throw new FlowbusError('BAD_OPTION', DELAY_RULE);
+  if (optionText(req, query, 'assured') !== 'true')
+    throw new FlowbusError('BAD_OPTION', 'delay is for messages with assured=true.');
+  if (ttl !== null && ttl <= delay) throw new FlowbusError('BAD_OPTION', 'ttl must be longer than delay.');
+  return delay;
 }
 
 /** Whether the message is to be stored, and under which id (null: one of its own). Throws FlowbusError BAD_OPTION. */
@@ -83,8 +106,12 @@ export function assuredOptions(
 }
 
 /** The most bytes that a body may have: what topic and options leave of a frame. */
-export function roomFor(topic: string, { ttl, key }: PublishOptions, maxPayload: number): number {
-  const extensions = extensionsSize({ ttl: ttl ?? undefined, key: key ?? undefined });
+export function roomFor(topic: string, { ttl, key, delay }: PublishOptions, maxPayload: number): number {
+  const extensions = extensionsSize({
+    ttl: ttl ?? undefined,
+    key: key ?? undefined,
+    delay: delay ?? undefined,
+  });
   return maxPayload - HEADER_SIZE - Buffer.byteLength(topic) - extensions;
 }
 

@@ -82,7 +82,12 @@ describe('credit to publish', () => {
     const taker = sessionOf(context, 'taker');
     const { sink } = taker;
     const publish = () =>
-      port.publish(undefined, 'x', new Uint8Array(SIZE), Encoding.bytes, { lane: 2, ttl: null, key: null });
+      port.publish(undefined, 'x', new Uint8Array(SIZE), Encoding.bytes, {
+        lane: 2,
+        ttl: null,
+        key: null,
+        delay: null,
+      });
     // Without it all waits, as for a socket that takes nothing.
     taker.sink = null;
     let taken = 0;

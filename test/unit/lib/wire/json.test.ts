@@ -21,6 +21,7 @@ function message(fields: Partial<JsonMessage>): JsonMessage {
     payload: { encoding: Encoding.text, bytes: utf8('x') },
     lane: null,
     ttl: null,
+    delay: null,
     key: null,
     headers: null,
     replyTo: null,
@@ -100,6 +101,7 @@ describe('JSON door', () => {
         headers: { h: 'v' },
         replyTo: 'r',
         correlation: Uint8Array.of(0, 255),
+        delay: null,
       },
     });
   });
@@ -161,6 +163,10 @@ describe('JSON door', () => {
     ['publish.data', { op: 'publish', topic: 'a' }],
     ['publish.priority', { op: 'publish', topic: 'a', data: 1, priority: 1 }],
     ['publish.priority', { op: 'publish', topic: 'a', data: 1, priority: 'urgent' }],
+    ['publish.delay', { op: 'publish', topic: 'a', data: 1, delay: 5 }],
+    ['publish.delay', { op: 'publish', topic: 'a', data: 1, assured: true, delay: 604_800_001 }],
+    ['publish.ttl', { op: 'publish', topic: 'a', data: 1, assured: true, delay: 5, ttl: 5 }],
+    ['request.delay', { op: 'request', ref: 1, to: 'a', data: 1, delay: 5 }],
     ['publish.ttl', { op: 'publish', topic: 'a', data: 1, ttl: 1.5 }],
     ['publish.key', { op: 'publish', topic: 'a', data: 1, key: '' }],
     ['publish.headers', { op: 'publish', topic: 'a', data: 1, headers: ['a'] }],

@@ -47,7 +47,7 @@ describe('HTTP door', () => {
           topic: 'agent.x',
           payload: body,
           encoding,
-          options: { lane: 2, ttl: null, key: null },
+          options: { lane: 2, ttl: null, key: null, delay: null },
         });
       }
     });
@@ -66,15 +66,20 @@ describe('HTTP door', () => {
         'flowbus-key': Buffer.from('Schlüssel').toString('latin1'),
       };
       assert.equal((await post('/v1/publish/a', 'x', headers)).status, 202);
-      assert.deepEqual(port.published[0].options, { lane: 1, ttl: 500, key: 'Schlüssel' });
+      assert.deepEqual(port.published[0].options, { lane: 1, ttl: 500, key: 'Schlüssel', delay: null });
     });
 
     it('takes them as parameters too', async () => {
       const path = '/v1/publish/a?priority=low&ttl=86400000&key=Schl%C3%BCssel+1';
       assert.equal((await post(path, 'x')).status, 202);
-      assert.deepEqual(port.published[0].options, { lane: 3, ttl: 86_400_000, key: 'Schlüssel 1' });
+      assert.deepEqual(port.published[0].options, {
+        lane: 3,
+        ttl: 86_400_000,
+        key: 'Schlüssel 1',
+        delay: null,
+      });
       assert.equal((await post('/v1/publish/a?ttl=5', 'x', { 'flowbus-key': 'k' })).status, 202);
-      assert.deepEqual(port.published[1].options, { lane: 2, ttl: 5, key: 'k' });
+      assert.deepEqual(port.published[1].options, { lane: 2, ttl: 5, key: 'k', delay: null });
     });
 
     it('decodes the topic', async () => {
@@ -101,6 +106,9 @@ describe('HTTP door', () => {
         ['a', 'x', { 'flowbus-key': 'k'.repeat(256) }, 400, 'BAD_OPTION'],
         ['a?priorty=high', 'x', {}, 400, 'BAD_OPTION'],
         ['a?priority=urgent', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?delay=5', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?assured=true&delay=604800001', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?assured=true&delay=5&ttl=5', 'x', {}, 400, 'BAD_OPTION'],
         ['a?ttl=0', 'x', {}, 400, 'BAD_OPTION'],
         ['a?ttl=1s', 'x', {}, 400, 'BAD_OPTION'],
         ['a?key=', 'x', {}, 400, 'BAD_OPTION'],
