@@ -163,16 +163,18 @@ describe('mailboxes by JSON and HTTP', () => {
     const got: Message[] = [];
     const member = await join(node.url, fresh(0));
     await member.subscribe('web.*', (message) => void got.push(message), { group: 'web' });
+    const began = Date.now();
     const answers = [
       await post('web.a?assured=true&id=order-1&priority=high&key=k', 'one'),
       await post('web.a?assured=true&id=order-1', 'one'),
-      await post('web.a?assured=true', 'two'),
+      await post('web.a?assured=true&delay=200', 'two'),
     ];
     for (const answer of answers) {
       assert.equal(answer.status, 200);
       assert.deepEqual(await answer.json(), { stored: 1 });
     }
     await until('both', () => got.length === 2);
+    assert.ok(Date.now() >= began + 200, 'not before its delay is over');
     assert.deepEqual(
       got.map((message) => [message.text(), message.from, message.priority, message.key]),
       [
