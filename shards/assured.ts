@@ -7,15 +7,15 @@ import { RecordKind } from '../lib/links.js';
 import type { Topic } from '../lib/topics/table.js';
 import { AGENT_PREFIX } from '../lib/topics/topic.js';
 import type { BatchReader } from '../lib/wire/batch.js';
-import { DELIVERY_MARGIN, writeStored } from '../lib/wire/delivery.js';
-import { Extension, type Extensions } from '../lib/wire/extensions.js';
+import { DELIVERY_MARGIN } from '../lib/wire/delivery.js';
+import { Extension, type Extensions, MAX_MESSAGE_ID } from '../lib/wire/extensions.js';
 import { Encoding, FIRST_BULK_LANE, Flag, FrameType } from '../lib/wire/frame.js';
+import { StoredWriter } from '../lib/wire/stored.js';
 import { controlFrame } from '../lib/wire/writer.js';
 import type { Backpressure } from './backpressure.js';
 import type { Exchange } from './exchange.js';
-import { Intake } from './intake.js';
 import type { MailboxRef } from './mailbox-ref.js';
-import { MAX_TARGETS, readAssured, STORED_SIZE, writeAssured, writeStoredRecord } from './mailbox-talk.js';
+import { AssuredReader, MAX_TARGETS, STORED_SIZE, writeAssured, writeStoredRecord } from './mailbox-talk.js';
 import type { Mailboxes } from './mailboxes.js';
 import type { Route } from './route.js';
 import type { Session, Sink } from './session.js';
@@ -34,44 +34,88 @@ const NUMBER = 0xff_ffff;
 /** Told once what has become of a message: how many mailboxes hold it, or why not all that should. */
 export type OnStored = (stored: number, code: ErrorCode | null) => void;
 
-/** A publish that waits to be stored. */
+/**
+ * Acks wait for each other so long (ms) while their publisher waits for more of them: with a window full of publishes on their way a
+ * write to its socket for each turn costs it, and this shard, more than storing does. Whoever waits for all that it has
+ * published, and be it one message, gets them at once.
+ */
+const HOLD = 0.3;
+/** When nothing else ends a turn: as short as timers are (ms). */
+const HOLD_TIMER = 1;
+
+/** Objects that are kept to be used again. */
+const MAX_SPARE = 4096;
+/** A busy shard has few publishers at a time. */
+const MAX_SPARE_ACKS = 16;
+
+/** A publish that waits to be stored. It is used again and again. */
 class Pending {
-  readonly session: Session;
+  account: Account | null;
   /** Of the connection that it came over: the ack is for that alone. */
-  readonly sink: Sink | null;
-  /** One byte a character. */
-  readonly id: string;
-  readonly topic: string;
+  sink: Sink | null;
+  /** The message id is `id[0, idSize)`. */
+  readonly id: Uint8Array;
+  idSize: number;
+  topic: string;
   /** Null: the session's connection is told, in frames. */
-  readonly onStored: OnStored | null;
+  onStored: OnStored | null;
   /** On the exchange's clock. */
-  readonly since: number;
-  /** Workers that have not answered, and which they are. */
+  since: number;
+  /** Workers that have not answered; none before it begins and when it is done. */
   readonly slots: number[];
   stored: number;
   code: ErrorCode | null;
 
-  constructor(session: Session, id: string, topic: string, since: number, onStored: OnStored | null) {
-    this.session = session;
-    this.since = since;
-    this.sink = session.sink;
-    this.id = id;
-    this.topic = topic;
-    this.onStored = onStored;
+  constructor() {
+    this.account = null;
+    this.sink = null;
+    this.id = new Uint8Array(MAX_MESSAGE_ID);
+    this.idSize = 0;
+    this.topic = '';
+    this.since = 0;
+    this.onStored = null;
     this.slots = [];
     this.stored = 0;
     this.code = null;
   }
+
+  begin(account: Account, b: Uint8Array, start: number, end: number, topic: string, since: number): void {
+    this.account = account;
+    this.sink = account.session.sink;
+    this.idSize = end - start;
+    for (let i = start; i < end; i++) this.id[i - start] = b[i];
+    this.topic = topic;
+    this.since = since;
+    this.stored = 0;
+    this.code = null;
+  }
+
+  /** False: `slot` has nothing to say about it. */
+  answered(slot: number): boolean {
+    const { slots } = this;
+    const at = slots.indexOf(slot);
+    if (at < 0) return false;
+    slots[at] = slots[slots.length - 1];
+    slots.pop();
+    return true;
+  }
 }
 
-/** Acks for one session, gathered until the turn ends. */
-class Acks {
-  readonly bytes: Uint8Array;
-  size: number;
+/** What a publisher waits for. There is one while there is something. */
+class Account {
+  readonly session: Session;
+  /** Publishes that have no answer. */
+  pending: number;
+  /** Acks that have not been sent; null: none. */
+  acks: StoredWriter | null;
+  /** Since when (ms). */
+  since: number;
 
-  constructor() {
-    this.bytes = new Uint8Array(ACK_ROOM);
-    this.size = 0;
+  constructor(session: Session) {
+    this.session = session;
+    this.pending = 0;
+    this.acks = null;
+    this.since = 0;
   }
 }
 
@@ -82,10 +126,15 @@ export class Assured {
   readonly #slot: number;
   readonly #pending: Map<number, Pending>;
   #lastToken: number;
-  readonly #acks: Map<Session, Acks>;
-  /** Kept for the next turn: a busy shard has few publishers at a time. */
-  readonly #spare: Acks[];
-  readonly #record: Buffer;
+  readonly #sparePending: Pending[];
+  readonly #accounts: Map<Session, Account>;
+  /** Those that have acks to be sent. */
+  #owed: Account[];
+  #timer: NodeJS.Timeout | null;
+  readonly #spareAcks: StoredWriter[];
+  readonly #record: Uint8Array;
+  readonly #reader: AssuredReader;
+  readonly #onTimer: () => void;
   /** By slot: what is to be told of messages that came from there. */
   readonly #answers: { bytes: Uint8Array; size: number }[];
 
@@ -96,9 +145,17 @@ export class Assured {
     this.#slot = exchange.settings.slot;
     this.#pending = new Map();
     this.#lastToken = 0;
-    this.#acks = new Map();
-    this.#spare = [];
-    this.#record = Buffer.allocUnsafeSlow(RECORD_ROOM);
+    this.#sparePending = [];
+    this.#accounts = new Map();
+    this.#owed = [];
+    this.#timer = null;
+    this.#spareAcks = [];
+    this.#record = new Uint8Array(RECORD_ROOM);
+    this.#reader = new AssuredReader();
+    this.#onTimer = () => {
+      this.#timer = null;
+      this.#exchange.unsettle();
+    };
     this.#answers = [];
   }
 
@@ -133,31 +190,26 @@ export class Assured {
       throw new FlowbusError('LIMIT_REACHED', `${MAX_PENDING} assured messages wait to be stored already.`);
 
     const token = this.#nextToken();
-    const messageId = latin1(
+    const pending = this.#sparePending.pop() ?? new Pending();
+    const idStart = extensions.startOf(Extension.messageId);
+    pending.begin(
+      this.#accountOf(session),
       reader.bytes,
-      extensions.startOf(Extension.messageId),
+      idStart,
       extensions.endOf(Extension.messageId),
+      text,
+      exchange.now,
     );
-    const pending = new Pending(session, messageId, text, exchange.now, onStored);
+    pending.onStored = onStored;
     this.#pending.set(token, pending);
+    pending.account!.pending++;
     const spelled = reader.topicLength !== 0 ? '' : text;
     for (let at = 0; at < mailboxes.length; at++) {
       const { slot, pressed } = mailboxes[at];
       if (pressed !== null) this.#backpressure.assured(pressed, session);
       if (pending.slots.includes(slot)) continue;
       pending.slots.push(slot);
-      this.#toSlot(
-        pending,
-        token,
-        slot,
-        mailboxes,
-        at,
-        reader,
-        session.sender.text,
-        spelled,
-        messageId,
-        ttl ?? 0,
-      );
+      this.#toSlot(pending, token, slot, mailboxes, at, reader, session.sender.text, spelled, ttl ?? 0);
     }
     // Who has no mailbox has nothing that could hold it back.
     if (!text.startsWith(AGENT_PREFIX) && delay === null) this.#alsoLive(session, route, id, reader);
@@ -166,9 +218,12 @@ export class Assured {
 
   /** A worker sends what an agent of its published, for mailboxes here. */
   arrived(slot: number, src: Uint8Array, start: number, end: number): void {
-    const { token, numbers, from, topic, id, ttl, start: frame } = readAssured(src, start);
-    const intake = new Intake(slot, token, id);
-    for (const number of numbers) this.#mailboxes.store(intake, number, from, topic, ttl, src, frame, end);
+    const reader = this.#reader;
+    reader.read(src, start);
+    const { from, topic, ttl, start: frame } = reader;
+    const intake = this.#mailboxes.intake(slot, reader.token);
+    for (let i = 0; i < reader.count; i++)
+      this.#mailboxes.store(intake, reader.numberAt(i), from, topic, ttl, src, frame, end);
     this.#mailboxes.settle(intake);
   }
 
@@ -189,9 +244,7 @@ export class Assured {
   /** Worker `slot` says what has become of a message. */
   settle(slot: number, token: number, stored: number, code: ErrorCode | null): void {
     const pending = this.#pending.get(token);
-    const at = pending === undefined ? -1 : pending.slots.indexOf(slot);
-    if (pending === undefined || at < 0) return;
-    pending.slots.splice(at, 1);
+    if (pending === undefined || !pending.answered(slot)) return;
     pending.stored += stored;
     pending.code ??= code;
     this.#finishIfDone(token, pending);
@@ -214,11 +267,16 @@ export class Assured {
 
   /** The end of a turn: acks and answers leave. */
   flush(): void {
-    for (const [session, acks] of this.#acks) {
-      this.#acknowledge(session, acks);
-      if (this.#spare.length < 16) this.#spare.push(acks);
+    const owed = this.#owed;
+    if (owed.length > 0) {
+      const now = performance.now();
+      this.#owed = [];
+      for (const account of owed) {
+        if (account.pending > 0 && now - account.since < HOLD) this.#owed.push(account);
+        else this.#acknowledge(account);
+      }
+      if (this.#owed.length > 0 && this.#timer === null) this.#timer = setTimeout(this.#onTimer, HOLD_TIMER);
     }
-    this.#acks.clear();
     for (let slot = 0; slot < this.#answers.length; slot++)
       if ((this.#answers[slot]?.size ?? 0) > 0) this.#answer(slot);
   }
@@ -233,27 +291,27 @@ export class Assured {
     reader: BatchReader,
     from: string,
     topic: string,
-    id: string,
     ttl: number,
   ): void {
-    const numbers: number[] = [];
-    for (let i = first; i < mailboxes.length; i++)
-      if (mailboxes[i].slot === slot) numbers.push(mailboxes[i].notice.handle & NUMBER);
     const { bytes, start, end, lane } = reader;
     if (slot === this.#slot) {
-      const intake = new Intake(slot, token, id);
-      for (const number of numbers)
-        this.#mailboxes.store(intake, number, from, topic, ttl, bytes, start, end);
+      const intake = this.#mailboxes.intake(slot, token);
+      for (let i = first; i < mailboxes.length; i++)
+        if (mailboxes[i].slot === slot)
+          this.#mailboxes.store(intake, numberOf(mailboxes[i]), from, topic, ttl, bytes, start, end);
       this.#mailboxes.settle(intake);
       return;
     }
+    const numbers: number[] = [];
+    for (let i = first; i < mailboxes.length; i++)
+      if (mailboxes[i].slot === slot) numbers.push(numberOf(mailboxes[i]));
     const peer = this.#exchange.peers[slot] ?? null;
     const size =
       peer === null || numbers.length > MAX_TARGETS
         ? 0
-        : writeAssured(this.#record, token, numbers, from, topic, id, ttl, bytes, start, end);
+        : writeAssured(this.#record, token, numbers, from, topic, ttl, bytes, start, end);
     if (peer?.send(RecordKind.assured, lane < FIRST_BULK_LANE, this.#record, 0, size) && size > 0) return;
-    pending.slots.splice(pending.slots.indexOf(slot), 1);
+    pending.answered(slot);
     pending.code = 'MAILBOX_UNAVAILABLE';
   }
 
@@ -270,31 +328,56 @@ export class Assured {
   #finishIfDone(token: number, pending: Pending): void {
     if (pending.slots.length > 0) return;
     this.#pending.delete(token);
-    const { session, sink, id, topic, stored, code, onStored } = pending;
-    if (onStored !== null) {
-      onStored(stored, code);
-      return;
+    const { sink, id, idSize, topic, stored, code, onStored } = pending;
+    const account = pending.account!;
+    const { session } = account;
+    account.pending--;
+    if (onStored !== null) onStored(stored, code);
+    else if (sink !== null && session.sink === sink) {
+      if (code === null) this.#owe(account, id, idSize, stored);
+      else sink.refuse?.({ code, message: null, topic, correlation: id.slice(0, idSize) });
     }
-    if (sink === null || session.sink !== sink) return;
-    if (code !== null) {
-      sink.refuse?.({ code, message: null, topic, correlation: Buffer.from(id, 'latin1') });
-      return;
+    if (account.pending === 0 && account.acks === null) this.#accounts.delete(session);
+    pending.account = null;
+    pending.sink = null;
+    pending.onStored = null;
+    if (this.#sparePending.length < MAX_SPARE) this.#sparePending.push(pending);
+  }
+
+  #accountOf(session: Session): Account {
+    let account = this.#accounts.get(session);
+    if (account === undefined) {
+      account = new Account(session);
+      this.#accounts.set(session, account);
     }
-    let acks = this.#acks.get(session);
-    if (acks === undefined) {
-      acks = this.#spare.pop() ?? new Acks();
-      this.#acks.set(session, acks);
+    return account;
+  }
+
+  #owe(account: Account, id: Uint8Array, size: number, stored: number): void {
+    if (account.acks === null) {
+      account.acks = this.#spareAcks.pop() ?? new StoredWriter(ACK_ROOM);
+      account.since = performance.now();
+      this.#owed.push(account);
     }
-    acks.size = writeStored(acks.bytes, acks.size, id, stored);
-    if (acks.size >= ACK_BYTES) this.#acknowledge(session, acks);
+    account.acks.add(id, 0, size, stored);
+    if (account.acks.size >= ACK_BYTES) this.#send(account.session, account.acks);
     this.#exchange.unsettle();
   }
 
-  #acknowledge(session: Session, acks: Acks): void {
-    if (acks.size === 0) return;
-    const payload = acks.bytes.subarray(0, acks.size);
-    acks.size = 0;
-    if (session.sink !== null) session.control(controlFrame(FrameType.ack, 0, Encoding.bytes, payload));
+  #acknowledge(account: Account): void {
+    const { session, acks } = account;
+    if (acks !== null) {
+      account.acks = null;
+      this.#send(session, acks);
+      if (this.#spareAcks.length < MAX_SPARE_ACKS) this.#spareAcks.push(acks);
+    }
+    if (account.pending === 0) this.#accounts.delete(session);
+  }
+
+  #send(session: Session, acks: StoredWriter): void {
+    if (acks.size > 0 && session.sink !== null)
+      session.control(controlFrame(FrameType.ack, 0, Encoding.bytes, acks.bytes.subarray(0, acks.size)));
+    acks.clear();
   }
 
   #answer(slot: number): void {
@@ -309,9 +392,6 @@ export class Assured {
   }
 }
 
-/** A few bytes as a text of one byte a character. What comes from a socket is a Buffer already: no view need be made. */
-function latin1(bytes: Uint8Array, start: number, end: number): string {
-  return Buffer.isBuffer(bytes)
-    ? bytes.toString('latin1', start, end)
-    : Buffer.from(bytes.subarray(start, end)).toString('latin1');
+function numberOf(mailbox: MailboxRef): number {
+  return mailbox.notice.handle & NUMBER;
 }

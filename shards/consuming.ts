@@ -3,7 +3,7 @@ import { type ErrorCode, FlowbusError, isErrorCode } from '../lib/errors.js';
 import { RecordKind } from '../lib/links.js';
 import type { BreakerChange } from '../lib/wire/control.js';
 import { ACK_SIZE, isRepeated, NACK_HEADER } from '../lib/wire/delivery.js';
-import { FIRST_BULK_LANE, HEADER_SIZE, readU32, readU64, writeU32 } from '../lib/wire/frame.js';
+import { FIRST_BULK_LANE, HEADER_SIZE, OFFSET_TOTAL, readU32, readU64, writeU32 } from '../lib/wire/frame.js';
 import type { Exchange } from './exchange.js';
 import type { ConsumeSpec } from './intake.js';
 import type { Interest } from './interest.js';
@@ -106,7 +106,7 @@ export class Consuming {
       for (const handle of consumed.keys()) this.#tellLeave(session.sender.number, handle);
   }
 
-  /** A deliver frame for a session, wherever it is. False: the way there is full. What is for nobody goes to others when that is known. */
+  /** Deliver frames of one lane for a session, wherever it is. False: the way there is full. What is for nobody goes to others when that is known. */
   deliver(number: number, lane: number, src: Uint8Array, start: number, end: number): boolean {
     const worker = workerOfSender(number);
     if (worker === this.#slot) return this.#bearer(number)?.deliver(lane, src, start, end) ?? true;
@@ -131,8 +131,10 @@ export class Consuming {
   /** A worker sends a delivery, acks or a nack, as this class has written it there. */
   delivered(src: Uint8Array, start: number, end: number, lane: number): void {
     const session = this.#bearer(readU32(src, start));
-    if (session?.deliver(lane, src, start + SESSION_PREFIX, end) === false)
-      this.giveBack(session.sender.number, src, start + SESSION_PREFIX);
+    const frames = start + SESSION_PREFIX;
+    if (session?.deliver(lane, src, frames, end) !== false) return;
+    for (let o = frames; o < end; o += readU32(src, o + OFFSET_TOTAL))
+      this.giveBack(session.sender.number, src, o);
   }
 
   /** The deliver frame at `src[start…]` does not reach its session here: the mailbox gives it to another. */

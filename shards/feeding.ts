@@ -1,28 +1,41 @@
-/** Hands what waits in the mailboxes of this slot to their consumers, at the end of a turn. */
+/**
+ * Hands what waits in the mailboxes of this slot to their consumers, at the end of a turn: deliver frames, those that follow each
+ * other to one consumer and in one lane together.
+ */
+import type { Consumer } from '../lib/queues/consumer.js';
+import type { Mailbox } from '../lib/queues/mailbox.js';
 import { C } from '../lib/telemetry/counters.js';
-import { writeDelivery } from '../lib/wire/delivery.js';
-import { viewOf } from '../lib/wire/frame.js';
+import { DELIVERY_MARGIN, isRepeated, offsetOf, writeDelivery } from '../lib/wire/delivery.js';
+import { HEADER_SIZE, OFFSET_TOTAL, readU32, viewOf } from '../lib/wire/frame.js';
 import type { Exchange } from './exchange.js';
 import type { Home } from './home.js';
 import type { MailboxPort } from './intake.js';
 
-/** Deliver frames are made here, one after the other. */
-const FRAME_ROOM = 256 * 1024;
+/** Bytes that are handed over together, unless one frame alone has more: whoever queues them finds room for all in one piece. */
+const RUN_BYTES = 16 * 1024;
+const FRAMES_ROOM = 256 * 1024;
 
 export class Feeding {
   readonly #exchange: Exchange;
   readonly #port: MailboxPort;
   /** Those in which there may be something to hand out. */
   readonly #dirty: Home[];
-  readonly #frame: Uint8Array;
+  readonly #frames: Uint8Array;
   readonly #view: DataView;
+  /** `#frames[0, #end)` are for this consumer, in this lane. */
+  #end: number;
+  #consumer: Consumer | null;
+  #lane: number;
 
   constructor(exchange: Exchange, port: MailboxPort) {
     this.#exchange = exchange;
     this.#port = port;
     this.#dirty = [];
-    this.#frame = new Uint8Array(FRAME_ROOM);
-    this.#view = viewOf(this.#frame);
+    this.#frames = new Uint8Array(FRAMES_ROOM);
+    this.#view = viewOf(this.#frames);
+    this.#end = 0;
+    this.#consumer = null;
+    this.#lane = 0;
   }
 
   /** At the end of this turn `home` is looked at. */
@@ -48,24 +61,27 @@ export class Feeding {
   }
 
   #feed(home: Home, now: number, wall: number): void {
+    // What was given back may be for somebody else.
+    do this.#fill(home, now, wall);
+    while (!this.#handOver(home.mailbox));
+  }
+
+  #fill(home: Home, now: number, wall: number): void {
     const { mailbox } = home;
-    const counters = this.#exchange.counters;
     while (mailbox.waiting > 0) {
       const next = mailbox.nextConsumer(now);
-      if (next === null) return;
-      const entry = mailbox.take(next, now, wall);
+      const entry = next === null ? null : mailbox.take(next, now, wall);
       if (entry === null) return;
-      const consumer = entry.consumer!;
-      const { repeated } = entry;
-      const end = writeDelivery(
-        this.#frame,
+      this.#begin(mailbox, entry.consumer!, entry.lane, entry.size + DELIVERY_MARGIN);
+      this.#end = writeDelivery(
+        this.#frames,
         this.#view,
-        0,
+        this.#end,
         entry.lane,
         home.notice.handle,
         entry.offset,
         Math.min(0xffff, entry.failures + 1),
-        repeated,
+        entry.repeated,
         mailbox.policy.lease,
         entry.from,
         entry.topic,
@@ -73,13 +89,36 @@ export class Feeding {
         entry.start,
         entry.end,
       );
-      if (!this.#port.deliver(consumer.id, entry.lane, this.#frame, 0, end)) {
-        mailbox.giveBack(consumer, entry.offset, repeated);
-        counters[C.mailboxReturned]++;
-        continue;
-      }
-      counters[C.mailboxDeliveries]++;
-      if (repeated) counters[C.mailboxRedeliveries]++;
     }
+  }
+
+  /** The next frame, of at most `size` bytes, is for this consumer: what it cannot go with is handed over. */
+  #begin(mailbox: Mailbox, consumer: Consumer, lane: number, size: number): void {
+    if (consumer !== this.#consumer || lane !== this.#lane || this.#end + size > RUN_BYTES)
+      this.#handOver(mailbox);
+    this.#consumer = consumer;
+    this.#lane = lane;
+  }
+
+  /** False: the way to the consumer is full, and all of it was given back to the mailbox. */
+  #handOver(mailbox: Mailbox): boolean {
+    const end = this.#end;
+    const consumer = this.#consumer;
+    this.#end = 0;
+    if (end === 0 || consumer === null) return true;
+    const counters = this.#exchange.counters;
+    const taken = this.#port.deliver(consumer.id, this.#lane, this.#frames, 0, end);
+    for (let o = 0; o < end; o += readU32(this.#frames, o + OFFSET_TOTAL)) {
+      const payload = o + HEADER_SIZE;
+      const repeated = isRepeated(this.#frames, payload);
+      if (taken) {
+        counters[C.mailboxDeliveries]++;
+        if (repeated) counters[C.mailboxRedeliveries]++;
+      } else {
+        mailbox.giveBack(consumer, offsetOf(this.#frames, payload), repeated);
+        counters[C.mailboxReturned]++;
+      }
+    }
+    return taken;
   }
 }

@@ -13,7 +13,7 @@ import type { Journal } from './journal/journal.js';
 import type { MailboxKind, MailboxNotice } from './mailbox-ref.js';
 
 /** Repeats of at least that many messages back are recognised. */
-const KNOWN_IDS = 65_536;
+export const KNOWN_IDS = 65_536;
 
 /** What the journal holds of a mailbox beside its messages. */
 export interface HomeRecord {
@@ -66,19 +66,21 @@ export class Home implements MailboxOwner {
   readonly #journal: Journal;
   readonly #office: HomeOffice;
 
+  /** `recent`: the ids that it has seen, if it was there before. */
   constructor(
     ground: HomeGround,
     number: number,
     notice: MailboxNotice,
     policy: MailboxPolicy,
     wall: number,
+    recent = new RecentIds(KNOWN_IDS),
   ) {
     this.#journal = ground.journal;
     this.#office = ground.office;
     this.number = number;
     this.notice = notice;
     this.mailbox = new Mailbox(policy, this, ground.wheel, ground.shares);
-    this.recent = new RecentIds(KNOWN_IDS);
+    this.recent = recent;
     this.consumers = new Map();
     this.broken = 0;
     this.segment = 0;

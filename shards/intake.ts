@@ -25,7 +25,7 @@ export interface ConsumeSpec {
 }
 
 export interface MailboxPort {
-  /** Hands a deliver frame to a session, wherever it is. False: the way there is full. */
+  /** Hands deliver frames of one lane, which fit into one piece of memory, to a session, wherever it is. False: the way there is full. */
   deliver(session: number, lane: number, src: Uint8Array, start: number, end: number): boolean;
   /** Tells the worker that a message came from what has become of it. */
   stored(slot: number, token: number, stored: number, code: ErrorCode | null): void;
@@ -37,13 +37,15 @@ export interface MailboxPort {
   announce(add: MailboxNotice[], remove: number[]): void;
 }
 
-/** A message that has come, and who waits to hear that it is stored; nobody, if `slot` is negative. */
+/** The slot of an intake that nobody waits for: a live message, whose repeats are not known. */
+export const NOBODY = -1;
+
+/** A message that has come, and who waits to hear that it is stored. */
 export class Intake {
-  readonly slot: number;
-  readonly token: number;
+  slot: number;
+  token: number;
   stored: number;
   code: ErrorCode | null;
-  readonly id: string;
   /** Mailboxes that have taken it in. */
   taken: number;
   // Mostly there is one mailbox, and no need for lists.
@@ -51,12 +53,23 @@ export class Intake {
   #entry: MailboxEntry | null;
   #others: [Home, MailboxEntry][] | null;
 
-  constructor(slot: number, token: number, id: string) {
+  constructor() {
+    this.slot = NOBODY;
+    this.token = 0;
+    this.stored = 0;
+    this.code = null;
+    this.taken = 0;
+    this.#home = null;
+    this.#entry = null;
+    this.#others = null;
+  }
+
+  /** It is used again and again. */
+  begin(slot: number, token: number): void {
     this.slot = slot;
     this.token = token;
     this.stored = 0;
     this.code = null;
-    this.id = id;
     this.taken = 0;
     this.#home = null;
     this.#entry = null;
@@ -78,6 +91,3 @@ export class Intake {
     for (const [home, entry] of this.#others ?? []) act(home, entry);
   }
 }
-
-/** The slot of an intake that nobody waits for. */
-export const NOBODY = -1;

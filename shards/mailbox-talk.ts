@@ -1,15 +1,16 @@
 /**
  * What workers send each other about mailboxes for every message, and so not as JSON (see talk.ts for the rest):
  *
- *   assured  0 token (u32) · 4 mailboxes (u8) · 5 size of the sender · 6 of the topic (0: in the frame) · 7 of the id ·
- *            8 time to live (u32, ms; 0: none) · 12 numbers of the mailboxes (u32 each) · sender · topic · id · frame
+ *   assured  0 token (u32) · 4 mailboxes (u8) · 5 size of the sender · 6 of the topic (0: in the frame) · 7 zero ·
+ *            8 time to live (u32, ms; 0: none) · 12 numbers of the mailboxes (u32 each) · sender · topic · frame
  *   stored   8 bytes for each: token (u32), how many mailboxes hold it (u16), index of the error (u8), zero
- *   deliver  0 sender number of the session (u32) · 4 a deliver frame
+ *   deliver  0 sender number of the session (u32) · 4 deliver frames, of one lane
  *   giveBack 0 sender number of the session (u32) · 4 mailbox (u32) · 8 offset (u64) · 16 whether the delivery was flagged as a repeat (u8)
  *   acks     0 sender number of the session (u32) · 4 the payload of an ack frame; nack likewise
  */
 import type { ErrorCode } from '../lib/errors.js';
-import { readU32, writeU32 } from '../lib/wire/frame.js';
+import { copyBytes, readU32, writeU32 } from '../lib/wire/frame.js';
+import { LastText, writeUtf8 } from '../lib/wire/text.js';
 
 export const STORED_SIZE = 8;
 export const SESSION_PREFIX = 4;
@@ -26,26 +27,13 @@ const CODES: readonly (ErrorCode | null)[] = [
   'MAILBOX_UNAVAILABLE',
 ];
 
-export interface AssuredRecord {
-  token: number;
-  numbers: number[];
-  from: string;
-  topic: string;
-  /** One byte a character. */
-  id: string;
-  ttl: number;
-  /** Where the frame begins. */
-  start: number;
-}
-
 /** Writes the record into `b`, which has room for it; returns its size. */
 export function writeAssured(
-  b: Buffer,
+  b: Uint8Array,
   token: number,
   numbers: readonly number[],
   from: string,
   topic: string,
-  id: string,
   ttl: number,
   src: Uint8Array,
   start: number,
@@ -56,42 +44,66 @@ export function writeAssured(
     writeU32(b, at, number);
     at += 4;
   }
-  const fromSize = b.write(from, at, 'utf8');
-  at += fromSize;
-  const topicSize = b.write(topic, at, 'utf8');
-  at += topicSize;
-  at += b.write(id, at, 'latin1');
-  b.set(src.subarray(start, end), at);
+  const fromStart = at;
+  at = writeUtf8(b, at, from);
+  const topicStart = at;
+  at = writeUtf8(b, at, topic);
+  copyBytes(src, start, end, b, at);
   writeU32(b, 0, token);
   b[4] = numbers.length;
-  b[5] = fromSize;
-  b[6] = topicSize;
-  b[7] = id.length;
+  b[5] = topicStart - fromStart;
+  b[6] = at - topicStart;
+  b[7] = 0;
   writeU32(b, 8, ttl);
   return at + end - start;
 }
 
-/** `b[start…]` was written by `writeAssured` of the same build. */
-export function readAssured(src: Uint8Array, start: number): AssuredRecord {
-  const b = Buffer.from(src.buffer, src.byteOffset, src.byteLength);
-  const numbers: number[] = [];
-  let at = start + ASSURED_HEADER;
-  for (let i = 0; i < b[start + 4]; i++) {
-    numbers.push(readU32(b, at));
-    at += 4;
+/** Reads one such record after the other. */
+export class AssuredReader {
+  token: number;
+  /** Of the mailboxes: `numberAt`. */
+  count: number;
+  from: string;
+  topic: string;
+  ttl: number;
+  /** Where the frame begins. */
+  start: number;
+  #src: Uint8Array;
+  #numbers: number;
+  readonly #from: LastText;
+  readonly #topic: LastText;
+
+  constructor() {
+    this.token = 0;
+    this.count = 0;
+    this.from = '';
+    this.topic = '';
+    this.ttl = 0;
+    this.start = 0;
+    this.#src = new Uint8Array(0);
+    this.#numbers = 0;
+    this.#from = new LastText();
+    this.#topic = new LastText();
   }
-  const topic = at + b[start + 5];
-  const id = topic + b[start + 6];
-  const frame = id + b[start + 7];
-  return {
-    token: readU32(b, start),
-    numbers,
-    from: b.toString('utf8', at, topic),
-    topic: b.toString('utf8', topic, id),
-    id: b.toString('latin1', id, frame),
-    ttl: readU32(b, start + 8),
-    start: frame,
-  };
+
+  /** `src[start…]` was written by `writeAssured` of the same build. */
+  read(src: Uint8Array, start: number): void {
+    this.#src = src;
+    this.token = readU32(src, start);
+    this.count = src[start + 4];
+    this.ttl = readU32(src, start + 8);
+    this.#numbers = start + ASSURED_HEADER;
+    const from = this.#numbers + 4 * this.count;
+    const topic = from + src[start + 5];
+    this.start = topic + src[start + 6];
+    this.from = this.#from.read(src, from, topic)!;
+    // Between two that need it there may be others that spell theirs out.
+    this.topic = topic === this.start ? '' : this.#topic.read(src, topic, this.start)!;
+  }
+
+  numberAt(index: number): number {
+    return readU32(this.#src, this.#numbers + 4 * index);
+  }
 }
 
 export function writeStoredRecord(

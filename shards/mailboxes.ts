@@ -8,11 +8,13 @@ import type { Shares } from '../lib/queues/entry-lanes.js';
 import { FullnessState } from '../lib/queues/fullness.js';
 import type { MailboxPolicy } from '../lib/queues/mailbox.js';
 import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
+import type { RecentIds } from '../lib/queues/recent-ids.js';
 import { TimingWheel } from '../lib/queues/timing-wheel.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import type { BreakerReason } from '../lib/wire/control.js';
-import { delayOfFrame, keyOfFrame } from '../lib/wire/delivery.js';
+import { delayOfFrame, idOfFrame, keyOfFrame } from '../lib/wire/delivery.js';
+import { endOfExtension } from '../lib/wire/extensions.js';
 import {
   Flag,
   OFFSET_FLAGS,
@@ -30,6 +32,7 @@ import { Home, type HomeGround, type HomeOffice } from './home.js';
 import { type ConsumeSpec, Intake, type MailboxPort, NOBODY } from './intake.js';
 import { Journal, type JournalSettings } from './journal/journal.js';
 import type { Progress } from './journal/progress.js';
+import type { StoredMessage } from './journal/records.js';
 import { Recovery } from './journal/recovery.js';
 import { rewrite, unburden } from './journal/renewal.js';
 import { policyOf } from './mailbox-policy.js';
@@ -45,6 +48,8 @@ import type { Route } from './route.js';
 
 /** Leases, delays and waits that may end in one turn; what is left ends in the next. */
 const DUE_PER_TURN = 10_000;
+/** Intakes that are kept to be used again. */
+const MAX_SPARE = 4096;
 
 const BREAKER_COUNTERS = {
   closed: C.breakersClosed,
@@ -65,6 +70,9 @@ export class Mailboxes implements HomeOffice {
   readonly #homes: Map<number, Home>;
   #nextNumber: number;
   #intakes: Intake[];
+  readonly #spare: Intake[];
+  /** What is handed to the journal: one object for all. */
+  readonly #message: StoredMessage;
   readonly #feeding: Feeding;
   /** Leases, delays and waits of all mailboxes. */
   readonly #wheel: TimingWheel<MailboxEntry>;
@@ -90,6 +98,21 @@ export class Mailboxes implements HomeOffice {
     this.#homes = new Map();
     this.#nextNumber = 1;
     this.#intakes = [];
+    this.#spare = [];
+    this.#message = {
+      mailbox: 0,
+      offset: 0,
+      lane: 0,
+      from: '',
+      topic: '',
+      storedAt: 0,
+      deadline: 0,
+      bytes: new Uint8Array(0),
+      start: 0,
+      end: 0,
+      idStart: 0,
+      idEnd: 0,
+    };
     this.#feeding = new Feeding(exchange, port);
     this.#now = performance.now();
     this.#wheel = new TimingWheel(this.#now, (entry) => entry.mailbox?.due(entry, this.#now));
@@ -120,10 +143,9 @@ export class Mailboxes implements HomeOffice {
       stallLimit: this.#exchange.settings.stallLimit,
     };
     const wall = Date.now();
-    for (const { number, record, segment, entries, ids } of recovery.mailboxes()) {
-      const home = this.#settle(number, record, record.epoch);
+    for (const { number, record, segment, entries, recent } of recovery.mailboxes()) {
+      const home = this.#settle(number, record, record.epoch, recent);
       home.segment = segment;
-      for (const [from, id] of ids) home.recent.add(from, id);
       for (const entry of entries) {
         home.put(entry, wall);
         journal.holds(entry);
@@ -186,6 +208,13 @@ export class Mailboxes implements HomeOffice {
       for (const session of [...home.consumers.keys()]) if (isGone(session)) this.leave(session, home.number);
   }
 
+  /** For a message that comes: hand it to `store` for each of its mailboxes, then to `settle`. */
+  intake(slot: number, token: number): Intake {
+    const intake = this.#spare.pop() ?? new Intake();
+    intake.begin(slot, token);
+    return intake;
+  }
+
   /** Takes a message in for the mailbox `number`; what has become of it the intake tells when the turn ends. */
   store(
     intake: Intake,
@@ -204,7 +233,8 @@ export class Mailboxes implements HomeOffice {
       return;
     }
     const { mailbox, recent } = home;
-    if (intake.id !== '' && recent.has(from, intake.id)) {
+    const id = intake.slot === NOBODY ? -1 : idOfFrame(src, start, end);
+    if (id >= 0 && recent.has(from, src, id, endOfExtension(src, id))) {
       intake.stored++;
       return;
     }
@@ -214,26 +244,23 @@ export class Mailboxes implements HomeOffice {
       return;
     }
     const storedAt = Date.now();
-    const deadline = ttl === 0 ? Number.POSITIVE_INFINITY : storedAt + ttl;
-    const lane = src[start + OFFSET_LANE] & 7;
-    const offset = mailbox.nextOffset;
-    const message = {
-      mailbox: number,
-      offset,
-      lane,
-      from,
-      topic,
-      id: intake.id,
-      storedAt,
-      deadline,
-      bytes: src,
-      start,
-      end,
-    };
+    const message = this.#message;
+    message.mailbox = number;
+    message.offset = mailbox.nextOffset;
+    message.lane = src[start + OFFSET_LANE] & 7;
+    message.from = from;
+    message.topic = topic;
+    message.storedAt = storedAt;
+    message.deadline = ttl === 0 ? Number.POSITIVE_INFINITY : storedAt + ttl;
+    message.bytes = src;
+    message.start = start;
+    message.end = end;
+    message.idStart = Math.max(0, id);
+    message.idEnd = id < 0 ? 0 : endOfExtension(src, id);
     const place = journal.message(message);
     const entry = new MailboxEntry(
-      offset,
-      lane,
+      message.offset,
+      message.lane,
       from,
       topic,
       keyOfFrame(src, start, end),
@@ -241,14 +268,14 @@ export class Mailboxes implements HomeOffice {
       place.start,
       place.start + size,
       storedAt,
-      deadline,
+      message.deadline,
       journal.segment,
       delayOfFrame(src, start, end),
     );
     entry.stored = place.stored;
     journal.holds(entry);
     home.put(entry, storedAt);
-    if (intake.id !== '') recent.add(from, intake.id);
+    if (id >= 0) recent.addAsked();
     intake.took(home, entry);
     this.touch(home);
   }
@@ -265,7 +292,7 @@ export class Mailboxes implements HomeOffice {
       if (home === null || !takesLive) continue;
       for (let at = start; at < end; ) {
         const total = readU32(src, at + OFFSET_TOTAL);
-        const intake = new Intake(NOBODY, 0, '');
+        const intake = this.intake(NOBODY, 0);
         const spelled = src[at + OFFSET_TOPIC_LENGTH] !== 0;
         const topic = spelled ? '' : (this.#exchange.topicTextOf(src, at) ?? '');
         const ttl = (src[at + OFFSET_FLAGS] & Flag.expires) === 0 ? 0 : readTimeToLive(src, at);
@@ -396,12 +423,13 @@ export class Mailboxes implements HomeOffice {
     number: number,
     record: { name: string; kind: MailboxKind; pattern: string; policy: MailboxPolicy; nextOffset: number },
     epoch: number,
+    recent?: RecentIds,
   ): Home {
     const { name, kind, pattern, nextOffset } = record;
     // A journal that an older version wrote says less.
     const policy = { ...this.#policy, ...record.policy };
     const notice: MailboxNotice = { handle: handleOf(this.#slot, number), name, kind, pattern, epoch };
-    const home = new Home(this.#ground!, number, notice, policy, Date.now());
+    const home = new Home(this.#ground!, number, notice, policy, Date.now(), recent);
     home.mailbox.nextOffset = nextOffset;
     this.#homes.set(number, home);
     if (number >= this.#nextNumber) this.#nextNumber = number + 1;
@@ -433,7 +461,8 @@ export class Mailboxes implements HomeOffice {
       home.mailbox.withdraw(entry);
       if (intake.slot === NOBODY) this.#exchange.dropped(entry.bytes, entry.start, Reason.shed, 1);
       this.#journal!.released(entry);
-      home.recent.delete(entry.from, intake.id);
+      const id = intake.slot === NOBODY ? -1 : idOfFrame(entry.bytes, entry.start, entry.end);
+      if (id >= 0) home.recent.delete(entry.from, entry.bytes, id, endOfExtension(entry.bytes, id));
     });
     intake.code = 'JOURNAL_FULL';
   }
@@ -443,6 +472,11 @@ export class Mailboxes implements HomeOffice {
     for (const { slot, token, stored, code, taken } of intakes) {
       if (code === null) this.#exchange.counters[C.mailboxStored] += taken;
       if (slot !== NOBODY) this.#port.stored(slot, token, stored, safe ? code : 'MAILBOX_UNAVAILABLE');
+    }
+    for (let i = 0; i < intakes.length && this.#spare.length < MAX_SPARE; i++) {
+      // Nothing that has left is kept alive by what waits to be used again.
+      intakes[i].begin(NOBODY, 0);
+      this.#spare.push(intakes[i]);
     }
   }
 

@@ -15,7 +15,8 @@ import {
   topicProblem,
 } from '../lib/topics/topic.js';
 import { BatchReader } from '../lib/wire/batch.js';
-import { checksumHolds, checksumSeed } from '../lib/wire/checksum.js';
+import { batchChecksumHolds } from '../lib/wire/batch-checksum.js';
+import { checksumSeed } from '../lib/wire/checksum.js';
 import { EXTENSION_FLAGS, Extension, Extensions } from '../lib/wire/extensions.js';
 import { Flag } from '../lib/wire/frame.js';
 import type { Assured, OnStored } from './assured.js';
@@ -247,7 +248,7 @@ export class Publishing {
     const assured = (flags & Flag.assured) !== 0;
     if (
       (this.#verify || assured) &&
-      !checksumHolds(bytes, start, end - start, this.#seedFor(session.sender.text, text))
+      !batchChecksumHolds(bytes, start, end - start, this.#seedFor(session.sender.text, text))
     ) {
       exchange.dropped(bytes, start, Reason.invalid, 1);
       return refusal('CHECKSUM_MISMATCH', null, text, this.#correlation());

@@ -167,7 +167,7 @@ export class Session implements LanesOwner {
     if (pressure.state === PressureState.pressed || this.lanes.bytes >= pressure.high) this.#press(from);
   }
 
-  /** Puts a deliver frame in line. False: its backlog is full, and the message better off with another consumer. */
+  /** Puts deliver frames in line. False: its backlog is full, and they are better off with another consumer. */
   deliver(lane: number, src: Uint8Array, start: number, end: number): boolean {
     const exchange = this.#exchange;
     const size = end - start;

@@ -1,11 +1,19 @@
-/** Acks on their way out: those of one turn leave in one frame, neighbours as one run of offsets. */
+/**
+ * Acks on their way out: they leave together, neighbours as one run of offsets. An ack that nobody waits for waits for others, a
+ * millisecond at most; one that makes room for the next message leaves in the turn in which it was given.
+ */
 import { ACK_SIZE, nackPayload, writeAck } from '../wire/delivery.js';
 import { FrameType } from '../wire/frame.js';
 import type { AckOffice } from './assured-message.js';
 
 /** Runs in one frame: 32 KiB, within what any broker takes. */
 const MAX_RUNS = 2048;
-const later: (task: () => void) => void =
+/** How long an ack waits for others (ms). */
+const HOLD = 1;
+/** Of the messages that a consumer may have in hand, the part that may wait to be acked. */
+const HELD_PART = 0.25;
+
+const soon: (task: () => void) => void =
   typeof setImmediate === 'function' ? setImmediate : (task) => setTimeout(task, 0);
 
 /** Sends a frame to the broker. Without a connection there is nobody to tell: what is not acked comes again. */
@@ -13,27 +21,39 @@ export type SendFrame = (type: FrameType, payload: Uint8Array) => void;
 
 export class Acks implements AckOffice {
   private readonly sendFrame: SendFrame;
+  private readonly prefetchOf: (mailbox: number) => number;
   private readonly runs: Uint8Array;
   private count: number;
   /** The run that is being gathered. */
   private mailbox: number;
   private first: number;
   private length: number;
+  /** Messages acked since the last flush. */
+  private gathered: number;
   private scheduled: boolean;
+  private timer: ReturnType<typeof setTimeout> | undefined;
   private readonly onTurn: () => void;
 
-  constructor(sendFrame: SendFrame) {
+  /** `prefetchOf`: messages that this agent may have unacked of a mailbox. */
+  constructor(sendFrame: SendFrame, prefetchOf: (mailbox: number) => number) {
     this.sendFrame = sendFrame;
+    this.prefetchOf = prefetchOf;
     this.runs = new Uint8Array(MAX_RUNS * ACK_SIZE);
     this.count = 0;
     this.mailbox = 0;
     this.first = 0;
     this.length = 0;
+    this.gathered = 0;
     this.scheduled = false;
+    this.timer = undefined;
     this.onTurn = () => this.flush();
   }
 
-  ack(mailbox: number, offset: number): void {
+  ack(mailbox: number, offset: number, ordered: boolean): void {
+    this.gathered++;
+    // The next message with the key waits for this one.
+    if (ordered || this.gathered >= this.prefetchOf(mailbox) * HELD_PART) this.schedule();
+    else if (!this.scheduled) this.timer ??= setTimeout(this.onTurn, HOLD);
     if (this.length > 0 && mailbox === this.mailbox && offset === this.first + this.length) {
       this.length++;
       return;
@@ -43,9 +63,6 @@ export class Acks implements AckOffice {
     this.mailbox = mailbox;
     this.first = offset;
     this.length = 1;
-    if (this.scheduled) return;
-    this.scheduled = true;
-    later(this.onTurn);
   }
 
   nack(mailbox: number, offset: number, reason: string): void {
@@ -56,11 +73,20 @@ export class Acks implements AckOffice {
   /** Sends what was gathered. */
   flush(): void {
     this.scheduled = false;
+    this.gathered = 0;
+    clearTimeout(this.timer);
+    this.timer = undefined;
     this.endRun();
     if (this.count === 0) return;
     const payload = this.runs.slice(0, this.count * ACK_SIZE);
     this.count = 0;
     this.sendFrame(FrameType.ack, payload);
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    soon(this.onTurn);
   }
 
   private endRun(): void {

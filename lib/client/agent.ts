@@ -337,32 +337,38 @@ export class Agent {
     return options.priority === undefined ? this.session.settings.lane : laneOf(options.priority);
   }
 
-  private async publishAssured(
+  /** Not an async function: that would be a second promise for each message. */
+  private publishAssured(
     topic: () => OutgoingTopic,
     payload: Payload,
     options: PublishOptions,
   ): Promise<Stored> {
-    const { outbox, requests, dispatch } = this.session;
-    this.session.checkOpen();
-    const timeout = checkInteger('timeout', options.timeout ?? DEFAULT_TIMEOUT, 1, MAX_TIMEOUT);
-    const { key, ack } = requests.openAssured(timeout, options.messageId);
+    const { session } = this;
+    const { outbox, requests, dispatch } = session;
     try {
-      const extensions: OutgoingExtensions = {
-        replyTo: options.replyTo,
-        correlation: options.correlation,
-        messageId: options.messageId ?? requests.messageId,
-        ttl: options.ttl,
-        key: options.key,
-        traceparent: options.traceparent,
-        headers: options.headers,
-        delay: options.delay === 0 ? undefined : options.delay,
-      };
-      outbox.write(topic(), payload, this.laneOf(options), Flag.assured, extensions);
-      dispatch.listen();
+      session.checkOpen();
+      const timeout = checkInteger('timeout', options.timeout ?? DEFAULT_TIMEOUT, 1, MAX_TIMEOUT);
+      const { key, ack } = requests.openAssured(timeout, options.messageId);
+      try {
+        const extensions: OutgoingExtensions = {
+          replyTo: options.replyTo,
+          correlation: options.correlation,
+          messageId: options.messageId ?? requests.messageId,
+          ttl: options.ttl,
+          key: options.key,
+          traceparent: options.traceparent,
+          headers: options.headers,
+          delay: options.delay === 0 ? undefined : options.delay,
+        };
+        outbox.write(topic(), payload, this.laneOf(options), Flag.assured, extensions);
+        dispatch.listen();
+      } catch (error) {
+        requests.failAssured(key, asFlowbusError(error));
+      }
+      return ack;
     } catch (error) {
-      requests.failAssured(key, asFlowbusError(error));
+      return Promise.reject(error);
     }
-    return ack;
   }
 
   private ask(agentId: string, payload: Payload, options: RequestOptions, timeout: number): Promise<Message> {

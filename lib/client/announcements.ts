@@ -2,7 +2,7 @@
 import { FlowbusError } from '../errors.js';
 import { decodeTopic, REPLY_PREFIX } from '../topics/topic.js';
 import { crc32 } from '../wire/checksum.js';
-import { utf8 } from '../wire/text.js';
+import { equals, utf8 } from '../wire/text.js';
 import type { ActiveSubscription, Wanted } from './subscriptions.js';
 
 /**
@@ -179,12 +179,6 @@ export class Announcements {
     if (text === this.ownAddress) return RouteKind.own;
     return text.startsWith(REPLY_PREFIX) ? RouteKind.reply : RouteKind.subscriptions;
   }
-}
-
-function equals(a: Uint8Array, b: Uint8Array, start: number, end: number): boolean {
-  if (a.length !== end - start) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[start + i]) return false;
-  return true;
 }
 
 function tooMany(what: string): FlowbusError {

@@ -4,7 +4,8 @@ import { Message, type MessageOrigin, type Named } from './message.js';
 
 /** Where acks go. */
 export interface AckOffice {
-  ack(mailbox: number, offset: number): void;
+  /** `ordered`: others with its key wait for it. */
+  ack(mailbox: number, offset: number, ordered: boolean): void;
   nack(mailbox: number, offset: number, reason: string): void;
 }
 
@@ -53,7 +54,7 @@ export class AssuredMessage extends Message {
   override ack(): Promise<void> {
     if (!this.open) return Promise.resolve();
     this.open = false;
-    this.office.ack(this.mailbox, this.offset);
+    this.office.ack(this.mailbox, this.offset, this.hasKey);
     return Promise.resolve();
   }
 

@@ -95,6 +95,11 @@ export class Consumers {
     return null;
   }
 
+  /** Messages of a mailbox that may be unacked at a time; 0 when nothing is consumed from it any more. */
+  prefetchOf(mailbox: number): number {
+    return this.byMailbox.get(mailbox)?.wish.prefetch ?? 0;
+  }
+
   /** A new connection stands: it consumes from nothing yet. `failed` is told of what the broker refuses for good. */
   reconnected(failed: (error: FlowbusError) => void): void {
     for (const consumer of this.all) {

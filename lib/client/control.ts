@@ -2,8 +2,8 @@
 import { FlowbusError, isErrorCode } from '../errors.js';
 import type { BatchReader } from '../wire/batch.js';
 import type { ControlCodec, ErrorPayload, Welcome } from '../wire/control.js';
-import { readStored } from '../wire/delivery.js';
 import { Encoding, FrameType, readU64 } from '../wire/frame.js';
+import { readStored } from '../wire/stored.js';
 import type { Calls } from './calls.js';
 import type { Connection } from './connection.js';
 import type { Emitter } from './events.js';
@@ -97,8 +97,8 @@ function readAck(frame: BatchReader, office: ControlOffice): void {
     return;
   }
   const { requests } = office;
-  const whole = readStored(frame.bytes, frame.payloadStart, frame.end, (id, stored) =>
-    requests.stored(id, stored),
+  const whole = readStored(frame.bytes, frame.payloadStart, frame.end, (id, from, to, stored) =>
+    requests.stored(id, from, to, stored),
   );
   if (!whole || frame.payloadSize === 0) {
     throw new FlowbusError('BAD_CONTROL', 'An ack must bear a reference, or message ids and counts.');

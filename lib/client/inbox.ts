@@ -7,7 +7,7 @@
 import { type ErrorCode, FlowbusError } from '../errors.js';
 import { BatchReader, Step } from '../wire/batch.js';
 import { batchChecksumHolds, forgetBatch } from '../wire/batch-checksum.js';
-import { readDelivery } from '../wire/delivery.js';
+import { DeliveryReader } from '../wire/delivery.js';
 import { Extensions } from '../wire/extensions.js';
 import { Flag, FrameType } from '../wire/frame.js';
 import { readUtf8 } from '../wire/text.js';
@@ -51,6 +51,7 @@ export class Inbox {
   private readonly reader: BatchReader;
   /** For the message inside a deliver frame. */
   private readonly inner: BatchReader;
+  private readonly delivery: DeliveryReader;
   private readonly extensions: Extensions;
   /** Set while a batch is read and must not be read any further. */
   private stopped: boolean;
@@ -63,6 +64,7 @@ export class Inbox {
     this.dispatch = dispatch;
     this.reader = new BatchReader();
     this.inner = new BatchReader();
+    this.delivery = new DeliveryReader();
     this.extensions = new Extensions();
     this.stopped = false;
   }
@@ -135,21 +137,18 @@ export class Inbox {
   }
 
   private readDelivery(outer: BatchReader): void {
-    const { bytes } = outer;
-    const delivery = readDelivery(bytes, outer.payloadStart, outer.end);
+    const { bytes, end } = outer;
     const reader = this.inner;
-    if (delivery !== null) reader.open(bytes, delivery.start, delivery.end, ANY_SIZE);
+    const { delivery } = this;
     if (
-      delivery === null ||
-      !batchChecksumHolds(bytes, outer.start, outer.end - outer.start, 0) ||
-      reader.next() !== Step.frame ||
-      reader.type !== FrameType.publish ||
-      reader.end !== delivery.end
+      !delivery.read(bytes, outer.payloadStart, end) ||
+      !batchChecksumHolds(bytes, outer.start, delivery.start - outer.start, 0) ||
+      !isMessage(reader, bytes, delivery.start, end)
     ) {
       this.bad('BAD_CONTROL', 'in a delivery from a mailbox');
       return;
     }
-    const { start, end } = reader;
+    const { start } = reader;
     const topic =
       reader.topicLength === 0
         ? this.announcements.topicOf(delivery.topic)
@@ -213,6 +212,12 @@ export class Inbox {
     this.counts.badFrames++;
     this.owner.onBadFrame(error);
   }
+}
+
+/** Whether `bytes[start, end)` is a message, and nothing else; `reader` stands on it then. */
+function isMessage(reader: BatchReader, bytes: Uint8Array, start: number, end: number): boolean {
+  reader.open(bytes, start, end, ANY_SIZE);
+  return reader.next() === Step.frame && reader.type === FrameType.publish && reader.end === end;
 }
 
 const FROM_BROKER = 'The broker sent something that is no batch of frames.';

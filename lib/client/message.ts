@@ -1,6 +1,6 @@
 /** A message as a handler sees it. */
 import { describe, FlowbusError } from '../errors.js';
-import { Extensions } from '../wire/extensions.js';
+import { Extension, Extensions } from '../wire/extensions.js';
 import {
   Flag,
   HEADER_SIZE,
@@ -167,6 +167,10 @@ export class Message {
     return this.extensions().key;
   }
 
+  protected get hasKey(): boolean {
+    return this.extensions().has(Extension.key);
+  }
+
   /** W3C trace context; null without. */
   get traceparent(): string | null {
     return this.extensions().traceparent;
@@ -186,7 +190,7 @@ export class Message {
   }
 
   /**
-   * The work is done: the mailbox that it came from need not keep it. Resolves when the ack is on its way; live messages need
+   * The work is done: the mailbox that it came from need not keep it. Resolves at once: the ack leaves within a millisecond; live messages need
    * none. Handlers that return, or whose promise resolves, have done it with that.
    */
   ack(): Promise<void> {

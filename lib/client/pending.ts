@@ -1,14 +1,26 @@
 /** Promises that wait for an answer from elsewhere, by the key that the answer will bear. */
 import { FlowbusError } from '../errors.js';
+import { Deadlines, type Waiting } from './deadlines.js';
 
-interface Entry<V> {
+class Entry<K, V> implements Waiting {
+  readonly key: K;
   readonly resolve: (value: V) => void;
   readonly reject: (error: FlowbusError) => void;
-  readonly timer: ReturnType<typeof setTimeout>;
+  deadline: number;
+  done: boolean;
+
+  constructor(key: K, resolve: (value: V) => void, reject: (error: FlowbusError) => void) {
+    this.key = key;
+    this.resolve = resolve;
+    this.reject = reject;
+    this.deadline = 0;
+    this.done = false;
+  }
 }
 
 export class PendingTable<K, V> {
-  private readonly entries: Map<K, Entry<V>>;
+  private readonly entries: Map<K, Entry<K, V>>;
+  private readonly deadlines: Deadlines<Entry<K, V>>;
   private readonly what: string;
   private readonly limit: number;
   private emptyWaiters: (() => void)[];
@@ -16,6 +28,9 @@ export class PendingTable<K, V> {
   /** `what` names the entries in messages: "requests". `limit`: how many there may be. */
   constructor(what: string, limit: number) {
     this.entries = new Map();
+    this.deadlines = new Deadlines(({ key }, timeout) => {
+      this.fail(key, new FlowbusError('TIMEOUT', `No answer came within ${timeout} ms.`));
+    });
     this.what = what;
     this.limit = limit;
     this.emptyWaiters = [];
@@ -38,10 +53,9 @@ export class PendingTable<K, V> {
       throw new FlowbusError('LIMIT_REACHED', `${this.limit} ${this.what} are pending already.`);
     }
     return new Promise<V>((resolve, reject) => {
-      const timer = setTimeout(() => {
-        this.fail(key, new FlowbusError('TIMEOUT', `No answer came within ${timeout} ms.`));
-      }, timeout);
-      this.entries.set(key, { resolve, reject, timer });
+      const entry = new Entry(key, resolve, reject);
+      this.entries.set(key, entry);
+      this.deadlines.add(entry, timeout, this.entries.size);
     });
   }
 
@@ -73,13 +87,14 @@ export class PendingTable<K, V> {
     for (const key of [...this.entries.keys()]) {
       if (spared === null || !spared.has(key)) this.fail(key, error);
     }
+    if (this.entries.size === 0) this.deadlines.clear();
   }
 
-  private take(key: K): Entry<V> | undefined {
+  private take(key: K): Entry<K, V> | undefined {
     const entry = this.entries.get(key);
     if (entry === undefined) return undefined;
     this.entries.delete(key);
-    clearTimeout(entry.timer);
+    entry.done = true;
     if (this.entries.size === 0 && this.emptyWaiters.length > 0) {
       const waiters = this.emptyWaiters;
       this.emptyWaiters = [];

@@ -19,13 +19,18 @@ export interface Stored {
 // differ from everybody else's, and 4 that count.
 const CORRELATION_SIZE = 8;
 const MESSAGE_ID_SIZE = 12;
+/** Where the count stands in it. */
+const COUNT = 8;
+
+/** An assured publish: what its id counts, where the SDK has made the id, else the id as hexadecimal text. */
+type AckKey = number | string;
 
 export class Requests {
   /** For the next frame: valid until the following `open…`. */
   readonly correlation: Uint8Array;
   readonly messageId: Uint8Array;
   private readonly replies: PendingTable<number, Message>;
-  private readonly acks: PendingTable<string, Stored>;
+  private readonly acks: PendingTable<AckKey, Stored>;
   private readonly nonce: number;
   private count: number;
 
@@ -51,9 +56,14 @@ export class Requests {
   }
 
   /** Waits for the ack of the frame that will bear the message id, its own or `id` (1 to 64 bytes). */
-  openAssured(timeout: number, id: string | Uint8Array | undefined): { key: string; ack: Promise<Stored> } {
-    if (id === undefined) writeU32(this.messageId, 8, this.nextCount());
-    const key = toHex(id === undefined ? this.messageId : typeof id === 'string' ? utf8(id) : id);
+  openAssured(timeout: number, id: string | Uint8Array | undefined): { key: AckKey; ack: Promise<Stored> } {
+    if (id === undefined) {
+      const count = this.nextCount();
+      writeU32(this.messageId, COUNT, count);
+      return { key: count, ack: this.acks.open(count, timeout) };
+    }
+    const bytes = typeof id === 'string' ? utf8(id) : id;
+    const key = this.ackKey(bytes, 0, bytes.length);
     if (this.acks.has(key)) {
       throw new FlowbusError(
         'BAD_OPTION',
@@ -67,7 +77,7 @@ export class Requests {
     this.replies.fail(key, error);
   }
 
-  failAssured(key: string, error: FlowbusError): void {
+  failAssured(key: AckKey, error: FlowbusError): void {
     this.acks.fail(key, error);
   }
 
@@ -80,15 +90,16 @@ export class Requests {
     return this.replies.fail(key, new FlowbusError('HANDLER_FAILED', `${message.from}: ${failure}`));
   }
 
-  stored(id: Uint8Array, count: number): boolean {
-    return this.acks.settle(toHex(id), { stored: count });
+  /** The broker has stored the message with the id `b[start, end)` in `count` mailboxes. */
+  stored(b: Uint8Array, start: number, end: number, count: number): boolean {
+    return this.acks.settle(this.ackKey(b, start, end), { stored: count });
   }
 
   /** The broker refused the frame of this correlation, or of this message id. False: it was none of these. */
   refused(correlation: Uint8Array, error: FlowbusError): boolean {
     const key = this.keyOf(correlation);
     if (key !== null && this.replies.fail(key, error)) return true;
-    return this.acks.fail(toHex(correlation), error);
+    return this.acks.fail(this.ackKey(correlation, 0, correlation.length), error);
   }
 
   /** The connection broke: fails all whose frames may have been sent. `unsent`: the extensions of those that wait. */
@@ -113,7 +124,14 @@ export class Requests {
     const key = this.keyOf(extensions.correlation);
     if (key !== null) unsent.requests.add(key);
     const id = extensions.messageId;
-    if (id !== null) unsent.assured.add(toHex(id));
+    if (id !== null) unsent.assured.add(this.ackKey(id, 0, id.length));
+  }
+
+  private ackKey(b: Uint8Array, start: number, end: number): AckKey {
+    const own = this.messageId;
+    if (end - start !== MESSAGE_ID_SIZE) return toHex(b, start, end);
+    for (let i = 0; i < COUNT; i++) if (b[start + i] !== own[i]) return toHex(b, start, end);
+    return readU32(b, start + COUNT);
   }
 
   private keyOf(correlation: Uint8Array | null): number | null {
@@ -130,7 +148,7 @@ export class Requests {
 /** Keys of requests and assured publishes whose frames have not been sent. */
 export class Unsent {
   readonly requests: Set<number>;
-  readonly assured: Set<string>;
+  readonly assured: Set<AckKey>;
 
   constructor() {
     this.requests = new Set();

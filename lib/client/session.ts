@@ -77,7 +77,10 @@ export class Session
     this.topics = new OutgoingTopics(settings.agentId);
     this.outbox = new Outbox(settings.maxBuffered, this);
     this.calls = new Calls(this);
-    this.acks = new Acks((type, payload) => this.sendFrame(type, payload));
+    this.acks = new Acks(
+      (type, payload) => this.sendFrame(type, payload),
+      (mailbox) => this.consumers.prefetchOf(mailbox),
+    );
     this.consumers = new Consumers(this);
     this.subscriptions = new Subscriptions(this.calls, this.consumers);
     this.dispatch = new Dispatch(

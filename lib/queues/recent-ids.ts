@@ -75,29 +75,34 @@ export class RecentIds {
     return this.#young.count + this.#old.count;
   }
 
-  /** Whether `from` has sent a message with this id. */
-  has(from: string, id: string): boolean {
-    this.#hash(from, id);
+  /** Whether `from` has sent a message with the id `b[start, end)`. */
+  has(from: string, b: Uint8Array, start: number, end: number): boolean {
+    this.#hash(from, b, start, end);
     return this.#young.find(this.#high, this.#low) >= 0 || this.#old.find(this.#high, this.#low) >= 0;
   }
 
-  add(from: string, id: string): void {
+  /** Adds what `has` was asked for last. */
+  addAsked(): void {
     if (this.#young.count >= this.#capacity) {
       this.#old = this.#young;
       this.#young = new Generation();
     }
-    this.#hash(from, id);
     this.#young.add(this.#high, this.#low);
   }
 
-  delete(from: string, id: string): void {
-    this.#hash(from, id);
+  add(from: string, b: Uint8Array, start: number, end: number): void {
+    this.#hash(from, b, start, end);
+    this.addAsked();
+  }
+
+  delete(from: string, b: Uint8Array, start: number, end: number): void {
+    this.#hash(from, b, start, end);
     this.#young.delete(this.#high, this.#low);
     this.#old.delete(this.#high, this.#low);
   }
 
   /** Two rounds of FNV-1a with different seeds, each mixed as in MurmurHash3. */
-  #hash(from: string, id: string): void {
+  #hash(from: string, id: Uint8Array, start: number, end: number): void {
     let a = this.#seed[0];
     let b = this.#seed[1];
     for (let i = 0; i < from.length; i++) {
@@ -107,8 +112,8 @@ export class RecentIds {
     }
     // No sender's name has a zero in it: where it ends, the id begins.
     b = Math.imul(b ^ (b >>> 15), 0xc2b2ae35);
-    for (let i = 0; i < id.length; i++) {
-      const code = id.charCodeAt(i);
+    for (let i = start; i < end; i++) {
+      const code = id[i];
       a = Math.imul(a ^ code, 0x01000193);
       b = Math.imul(b ^ (b >>> 13) ^ code, 0x85ebca6b);
     }

@@ -1,14 +1,15 @@
 /**
- * What goes to and fro about a mailbox, beside the messages themselves: the deliver frame, which has a message inside, the acks of
- * consumers, and the acks that publishers get. PROTOCOL.md has the contract. No Node built-ins here: browsers load it.
+ * What goes to and fro between a mailbox and its consumers: the deliver frame, which has a message inside, and acks.
+ * PROTOCOL.md has the contract. No Node built-ins here: browsers load it.
  *
  *   deliver  0 mailbox (u32) · 4 offset (u64) · 12 attempt (u16) · 14 flags (1: may be a repeat) · 15 size of the sender ·
  *            16 lease (u32, ms) · 20 size of the topic (0: in the frame) · 21 zero · 24 sender · topic · the publish frame
  */
 
 import { sealFrame } from './checksum.js';
-import { Extension, keyIn, valueIn } from './extensions.js';
+import { Extension, endOfExtension, findExtension } from './extensions.js';
 import {
+  copyBytes,
   Encoding,
   Flag,
   FrameType,
@@ -22,7 +23,7 @@ import {
   writeU32,
   writeU64,
 } from './frame.js';
-import { readUtf8, utf8Size, writeUtf8 } from './text.js';
+import { LastText, readUtf8, utf8Size, writeUtf8 } from './text.js';
 
 export const DELIVERY_HEADER = 24;
 /** What a deliver frame has beside the message: assured messages are that much smaller than maxPayload. */
@@ -33,22 +34,6 @@ export const ACK_SIZE = 16;
 export const NACK_HEADER = 12;
 export const MAX_NACK_REASON = 1024;
 const REPEATED = 1;
-
-export interface Delivery {
-  mailbox: number;
-  offset: number;
-  /** From 1 on. */
-  attempt: number;
-  /** Somebody may have got it before. */
-  repeated: boolean;
-  lease: number;
-  from: string;
-  /** '' when the frame spells it out. */
-  topic: string;
-  /** The publish frame is `[start, end)` of the bytes that it was read from. */
-  start: number;
-  end: number;
-}
 
 /** Writes a deliver frame at `o` of `b`, of which `view` is a view, around the publish frame `src[start, end)`; returns where it ends. */
 export function writeDelivery(
@@ -73,7 +58,8 @@ export function writeDelivery(
   const topicStart = at;
   if (topic !== '') at = writeUtf8(b, at, topic);
   const topicSize = at - topicStart;
-  b.set(src.subarray(start, end), at);
+  const messageStart = at;
+  copyBytes(src, start, end, b, at);
   at += end - start;
   writeHeader(view, o, FrameType.deliver, 0, lane, Encoding.bytes, at - o, at - p, 0, 0, 0, 0, 0);
   writeU32(b, p, mailbox);
@@ -87,43 +73,89 @@ export function writeDelivery(
   b[p + 21] = 0;
   b[p + 22] = 0;
   b[p + 23] = 0;
-  sealFrame(b, o, at - o, 0);
+  // The message has a checksum of its own.
+  sealFrame(b, o, messageStart - o, 0);
   return at;
 }
 
 /** The ordering key of the publish frame `b[start, end)`, which was checked before; '' without. */
 export function keyOfFrame(b: Uint8Array, start: number, end: number): string {
-  if ((b[start + OFFSET_FLAGS] & Flag.extensions) === 0) return '';
-  const extensions = start + HEADER_SIZE + b[start + OFFSET_TOPIC_LENGTH];
-  return keyIn(b, extensions, end - readU32(b, start + OFFSET_PAYLOAD_SIZE));
+  const key = find(b, start, end, Extension.key);
+  return key < 0 ? '' : readUtf8(b, key, endOfExtension(b, key));
 }
 
 /** Milliseconds before which the publish frame `b[start, end)`, which was checked before, must not be delivered; 0 without. */
 export function delayOfFrame(b: Uint8Array, start: number, end: number): number {
-  if ((b[start + OFFSET_FLAGS] & Flag.extensions) === 0) return 0;
-  const extensions = start + HEADER_SIZE + b[start + OFFSET_TOPIC_LENGTH];
-  const value = valueIn(b, extensions, end - readU32(b, start + OFFSET_PAYLOAD_SIZE), Extension.delay);
-  return value < 0 ? 0 : readU32(b, value);
+  const delay = find(b, start, end, Extension.delay);
+  return delay < 0 ? 0 : readU32(b, delay);
 }
 
-/** Reads the payload `b[start, end)` of a deliver frame; null when it is none. */
-export function readDelivery(b: Uint8Array, start: number, end: number): Delivery | null {
-  if (end - start < DELIVERY_HEADER + HEADER_SIZE) return null;
-  const from = start + DELIVERY_HEADER;
-  const topic = from + b[start + 15];
-  const frame = topic + b[start + 20];
-  if (frame + HEADER_SIZE > end) return null;
-  return {
-    mailbox: readU32(b, start),
-    offset: readU64(b, start + 4),
-    attempt: b[start + 12] | (b[start + 13] << 8),
-    repeated: isRepeated(b, start),
-    lease: readU32(b, start + 16),
-    from: readUtf8(b, from, topic),
-    topic: readUtf8(b, topic, frame),
-    start: frame,
-    end,
-  };
+/** Where the message id of the publish frame `b[start, end)` begins, which was checked before; -1 without. See `endOfExtension`. */
+export function idOfFrame(b: Uint8Array, start: number, end: number): number {
+  return find(b, start, end, Extension.messageId);
+}
+
+function find(b: Uint8Array, start: number, end: number, type: Extension): number {
+  if ((b[start + OFFSET_FLAGS] & Flag.extensions) === 0) return -1;
+  const extensions = start + HEADER_SIZE + b[start + OFFSET_TOPIC_LENGTH];
+  return findExtension(b, extensions, end - readU32(b, start + OFFSET_PAYLOAD_SIZE), type);
+}
+
+/** What stands before the message in one deliver frame after the other. */
+export class DeliveryReader {
+  mailbox: number;
+  offset: number;
+  /** From 1 on. */
+  attempt: number;
+  /** Somebody may have got it before. */
+  repeated: boolean;
+  lease: number;
+  from: string;
+  /** '' when the frame spells it out. */
+  topic: string;
+  /** The publish frame begins here, and ends where the deliver frame ends. */
+  start: number;
+  readonly #from: LastText;
+  readonly #topic: LastText;
+
+  constructor() {
+    this.mailbox = 0;
+    this.offset = 0;
+    this.attempt = 0;
+    this.repeated = false;
+    this.lease = 0;
+    this.from = '';
+    this.topic = '';
+    this.start = 0;
+    this.#from = new LastText();
+    this.#topic = new LastText();
+  }
+
+  /** Reads the payload `b[start, end)` of a deliver frame; false when it is none. */
+  read(b: Uint8Array, start: number, end: number): boolean {
+    if (end - start < DELIVERY_HEADER + HEADER_SIZE) return false;
+    const from = start + DELIVERY_HEADER;
+    const topic = from + b[start + 15];
+    const frame = topic + b[start + 20];
+    if (frame + HEADER_SIZE > end) return false;
+    const fromText = this.#from.read(b, from, topic);
+    const topicText = topic === frame ? '' : this.#topic.read(b, topic, frame);
+    if (fromText === null || topicText === null) return false;
+    this.mailbox = readU32(b, start);
+    this.offset = readU64(b, start + 4);
+    this.attempt = b[start + 12] | (b[start + 13] << 8);
+    this.repeated = isRepeated(b, start);
+    this.lease = readU32(b, start + 16);
+    this.from = fromText;
+    this.topic = topicText;
+    this.start = frame;
+    return true;
+  }
+}
+
+/** The offset that the payload of a deliver frame at `o` bears. */
+export function offsetOf(b: Uint8Array, o: number): number {
+  return readU64(b, o + 4);
 }
 
 /** Whether the payload of a deliver frame at `o` says that somebody may have got the message before. */
@@ -147,30 +179,4 @@ export function nackPayload(mailbox: number, offset: number, reason: string): Ui
   writeU64(b, 4, offset);
   if (b.length > NACK_HEADER) writeUtf8(b, NACK_HEADER, text);
   return b;
-}
-
-/** Writes one entry of the ack that a publisher gets: its message id, one byte a character, and how many mailboxes hold the message. */
-export function writeStored(b: Uint8Array, o: number, id: string, stored: number): number {
-  const { length } = id;
-  b[o] = length;
-  for (let i = 0; i < length; i++) b[o + 1 + i] = id.charCodeAt(i);
-  writeU32(b, o + 1 + length, stored);
-  return o + 5 + length;
-}
-
-/** Calls `take` for each entry of `b[start, end)`; false when they do not end where it ends. */
-export function readStored(
-  b: Uint8Array,
-  start: number,
-  end: number,
-  take: (id: Uint8Array, stored: number) => void,
-): boolean {
-  let o = start;
-  while (o < end) {
-    const next = o + 5 + b[o];
-    if (b[o] === 0 || next > end) return false;
-    take(b.subarray(o + 1, next - 4), readU32(b, next - 4));
-    o = next;
-  }
-  return true;
 }

@@ -236,19 +236,15 @@ export class Extensions {
   }
 }
 
-/** Where the value of `type` begins in `b[start, end)`, extensions that were checked before; -1 without. */
-export function valueIn(b: Uint8Array, start: number, end: number, type: Extension): number {
-  for (let i = start; i < end; ) {
-    if (b[i] === type) return i + PREFIX;
-    i += PREFIX + (b[i + 1] | (b[i + 2] << 8));
-  }
+/** Where the value of `type` stands in `b[start, end)`, extensions that were checked before; -1 where it does not. */
+export function findExtension(b: Uint8Array, start: number, end: number, type: Extension): number {
+  for (let i = start; i < end; i = endOfExtension(b, i + PREFIX)) if (b[i] === type) return i + PREFIX;
   return -1;
 }
 
-/** The ordering key in `b[start, end)`, extensions that were checked before; '' without. */
-export function keyIn(b: Uint8Array, start: number, end: number): string {
-  const value = valueIn(b, start, end, Extension.key);
-  return value < 0 ? '' : readUtf8(b, value, value + (b[value - 2] | (b[value - 1] << 8)));
+/** Where the value that begins at `value` ends. */
+export function endOfExtension(b: Uint8Array, value: number): number {
+  return value + (b[value - 2] | (b[value - 1] << 8));
 }
 
 /** What a sender attaches. Absent and undefined mean the same. */

@@ -128,6 +128,15 @@ export function writeU64(b: Uint8Array, o: number, v: number): void {
   writeU32(b, o + 4, high);
 }
 
+/** Below this size a loop costs less than the view that a call needs. */
+const SMALL = 256;
+
+/** Copies `from[start, end)` to `to[at…]`. */
+export function copyBytes(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): void {
+  if (end - start > SMALL) to.set(from.subarray(start, end), at);
+  else for (let i = start, o = at; i < end; i++, o++) to[o] = from[i];
+}
+
 /** The same bytes as words, whatever their alignment: one store or load of four bytes instead of four of one. */
 export function viewOf(b: Uint8Array): DataView {
   return new DataView(b.buffer, b.byteOffset, b.byteLength);

@@ -75,6 +75,34 @@ export function readUtf8(b: Uint8Array, start: number, end: number): string {
   }
 }
 
+/** The text of bytes that mostly are those of the time before: comparing a name is a tenth of decoding it. */
+export class LastText {
+  private bytes: Uint8Array;
+  private text: string;
+
+  constructor() {
+    this.bytes = new Uint8Array(0);
+    this.text = '';
+  }
+
+  /** The text of `b[start, end)`; null when that is not UTF-8. */
+  read(b: Uint8Array, start: number, end: number): string | null {
+    if (!equals(this.bytes, b, start, end)) {
+      if (!isUtf8(b, start, end)) return null;
+      this.text = readUtf8(b, start, end);
+      this.bytes = b.slice(start, end);
+    }
+    return this.text;
+  }
+}
+
+/** Whether `b[start, end)` are the bytes `a`. */
+export function equals(a: Uint8Array, b: Uint8Array, start: number, end: number): boolean {
+  if (a.length !== end - start) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[start + i]) return false;
+  return true;
+}
+
 export function utf8(text: string): Uint8Array {
   return encoder.encode(text);
 }

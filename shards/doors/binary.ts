@@ -5,6 +5,7 @@ import { ERRORS, type ErrorCode, FlowbusError } from '../../lib/errors.js';
 import { type Chunk, HEADROOM } from '../../lib/queues/chunks.js';
 import { C } from '../../lib/telemetry/counters.js';
 import { BatchReader, Step } from '../../lib/wire/batch.js';
+import { forgetBatch } from '../../lib/wire/batch-checksum.js';
 import { checksumHolds } from '../../lib/wire/checksum.js';
 import {
   type BreakerChange,
@@ -68,6 +69,7 @@ export class BinaryConnection implements Sink {
       return;
     }
     const reader = this.#reader;
+    forgetBatch();
     reader.open(data, 0, data.length, maxPayload);
     const session = this.#session;
     if (session === null) {

@@ -1,6 +1,6 @@
 /** A delivered frame as the JSON object that the text door and event streams show. */
 import { BatchReader, Step } from '../../lib/wire/batch.js';
-import { readDelivery } from '../../lib/wire/delivery.js';
+import { DeliveryReader } from '../../lib/wire/delivery.js';
 import { Extensions } from '../../lib/wire/extensions.js';
 import { Flag, LANES } from '../../lib/wire/frame.js';
 import { dataOf, type JsonAnswer } from '../../lib/wire/json.js';
@@ -11,13 +11,13 @@ export type JsonMessageOut = Extract<JsonAnswer, { op: 'message' }>;
 
 const extensions = new Extensions();
 const inner = new BatchReader();
+const delivery = new DeliveryReader();
 
 /** The message in the deliver frame that `reader` stands on; null when it is none. */
 export function deliveredOf(reader: BatchReader): JsonMessageOut | null {
   const { bytes, payloadStart, end } = reader;
-  const delivery = readDelivery(bytes, payloadStart, end);
-  if (delivery === null) return null;
-  inner.open(bytes, delivery.start, delivery.end, delivery.end - delivery.start);
+  if (!delivery.read(bytes, payloadStart, end)) return null;
+  inner.open(bytes, delivery.start, end, end - delivery.start);
   if (inner.next() !== Step.frame) return null;
   const topic =
     delivery.topic === '' ? readUtf8(bytes, inner.topicStart, inner.extensionsStart) : delivery.topic;

@@ -71,14 +71,24 @@ interface Segment {
   liveBytes: number;
 }
 
+/** Where a message lies, and how many bytes its record takes. */
+export interface Place {
+  bytes: Buffer;
+  start: number;
+  stored: number;
+}
+
 export class Journal {
   readonly #settings: JournalSettings;
   /** Oldest first; the last one is written to. */
   readonly #segments: Segment[];
   readonly #write: typeof writeSync;
   readonly #fdatasync: (fd: number, done: (error: Error | null) => void) => void;
+  /** That of the last message that came or left. */
+  #sought: Segment | undefined;
   #fd: number;
   #piece: Buffer;
+  readonly #place: Place;
   /** The block that is gathered: `#piece[#blockStart, #at)`. */
   #blockStart: number;
   #at: number;
@@ -108,8 +118,10 @@ export class Journal {
     this.#segments = [];
     this.#write = settings.write ?? writeSync;
     this.#fdatasync = settings.sync ?? fdatasync;
+    this.#sought = undefined;
     this.#fd = -1;
     this.#piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
+    this.#place = { bytes: this.#piece, start: 0, stored: 0 };
     this.#blockStart = 0;
     this.#at = BLOCK_HEADER;
     this.#safe = 0;
@@ -177,14 +189,18 @@ export class Journal {
     return this.#room.isHeld && this.liveBytes + size <= this.#settings.maxBytes;
   }
 
-  /** Takes a message in. What it returns lies where `bytes` and `start` say then, and for as long as the entry refers to it. */
-  message(message: StoredMessage): { bytes: Buffer; start: number; stored: number } {
+  /** Takes a message in. Until the next one, what it returns says where the frame lies, for as long as an entry refers to it. */
+  message(message: StoredMessage): Readonly<Place> {
+    const { from, topic, start, end, idStart, idEnd } = message;
+    const place = this.#place;
     this.#flushGone();
-    this.#reserve(messageSize(message.from, message.topic, message.id, message.end - message.start));
-    const from = this.#at;
-    const start = writeMessage(this.#piece, from, message);
-    this.#at = start + message.end - message.start;
-    return { bytes: this.#piece, start, stored: this.#at - from };
+    this.#reserve(messageSize(from, topic, idEnd - idStart, end - start));
+    const at = this.#at;
+    place.bytes = this.#piece;
+    place.start = writeMessage(this.#piece, at, message);
+    this.#at = place.start + end - start;
+    place.stored = this.#at - at;
+    return place;
   }
 
   /** Counts a message that `message` took in, or that was read by `open`, as living. */
@@ -340,7 +356,10 @@ export class Journal {
   }
 
   #segmentOf(number: number): Segment | undefined {
-    return this.#segments.find((segment) => segment.number === number);
+    // Neighbours mostly lie in one.
+    if (this.#sought?.number !== number)
+      this.#sought = this.#segments.find((segment) => segment.number === number);
+    return this.#sought;
   }
 
   #begin(number: number): void {

@@ -13,7 +13,7 @@
  * A block whose CRC does not hold is the torn last write of a process that died: the journal ends before it.
  */
 import zlib from 'node:zlib';
-import { readU32, readU64, writeU32, writeU64 } from '../../lib/wire/frame.js';
+import { copyBytes, readU32, readU64, writeU32, writeU64 } from '../../lib/wire/frame.js';
 import { writeUtf8 } from '../../lib/wire/text.js';
 
 // Missing in the types for Node 20, there since 20.15.
@@ -27,7 +27,6 @@ export const RecordType = { message: 1, gone: 2, failed: 3, mailbox: 4, closed: 
 const MESSAGE_HEADER = 40;
 const SHORT_RECORD = 24;
 
-/** Names are of one byte a character in here: what was UTF-8 stays UTF-8. */
 export interface StoredMessage {
   mailbox: number;
   offset: number;
@@ -35,12 +34,14 @@ export interface StoredMessage {
   from: string;
   /** '' when the frame spells it out. */
   topic: string;
-  id: string;
   storedAt: number;
   deadline: number;
+  /** The frame is `bytes[start, end)`, the id by which it is known when it is repeated `bytes[idStart, idEnd)`. */
   bytes: Uint8Array;
   start: number;
   end: number;
+  idStart: number;
+  idEnd: number;
 }
 
 /** One that was read. */
@@ -58,9 +59,9 @@ export interface JournalVisitor {
   onClosed(mailbox: number): void;
 }
 
-export function messageSize(from: string, topic: string, id: string, frame: number): number {
+export function messageSize(from: string, topic: string, id: number, frame: number): number {
   // At most: UTF-16 units take up to three bytes.
-  return MESSAGE_HEADER + 3 * (from.length + topic.length) + id.length + frame;
+  return MESSAGE_HEADER + 3 * (from.length + topic.length) + id + frame;
 }
 
 /** Writes the record at `o`; returns where its frame begins. The record ends with the frame. */
@@ -70,10 +71,10 @@ export function writeMessage(b: Buffer, o: number, message: StoredMessage): numb
   at += from;
   const topic = writeUtf8(b, at, message.topic) - at;
   at += topic;
-  const id = message.id.length;
-  for (let i = 0; i < id; i++) b[at + i] = message.id.charCodeAt(i);
+  const id = message.idEnd - message.idStart;
+  for (let i = 0; i < id; i++) b[at + i] = message.bytes[message.idStart + i];
   at += id;
-  copy(message.bytes, message.start, message.end, b, at);
+  copyBytes(message.bytes, message.start, message.end, b, at);
   writeU32(b, o, at + message.end - message.start - o);
   b[o + 4] = RecordType.message;
   b[o + 5] = message.lane;
@@ -88,14 +89,6 @@ export function writeMessage(b: Buffer, o: number, message: StoredMessage): numb
   writeU64(b, o + 24, message.storedAt);
   writeU64(b, o + 32, Number.isFinite(message.deadline) ? message.deadline : 0);
   return at;
-}
-
-/** Below this size a loop costs less than the view that a call needs. */
-const SMALL = 256;
-
-function copy(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): void {
-  if (end - start > SMALL) to.set(from.subarray(start, end), at);
-  else for (let i = start, o = at; i < end; i++, o++) to[o] = from[i];
 }
 
 /** Writes a record of two numbers, `gone` or `failed`; returns its size. */
@@ -163,12 +156,13 @@ function readMessage(b: Buffer, o: number, end: number, mailbox: number, visitor
     lane: b[o + 5],
     from: b.toString('utf8', from, topic),
     topic: b.toString('utf8', topic, id),
-    id: b.toString('latin1', id, start),
     storedAt: readU64(b, o + 24),
     deadline: readU64(b, o + 32) || Number.POSITIVE_INFINITY,
     bytes: b,
     start,
     end,
+    idStart: id,
+    idEnd: start,
     stored: end - o,
   });
 }

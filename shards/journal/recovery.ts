@@ -1,7 +1,8 @@
 /** What a journal says when it is read from its beginning: the mailboxes of a slot, with what has not left them. */
 import { MailboxEntry } from '../../lib/queues/mailbox-entry.js';
+import { RecentIds } from '../../lib/queues/recent-ids.js';
 import { delayOfFrame, keyOfFrame } from '../../lib/wire/delivery.js';
-import type { HomeRecord } from '../home.js';
+import { type HomeRecord, KNOWN_IDS } from '../home.js';
 import type { JournalVisitor, ReadMessage } from './records.js';
 
 export interface RecoveredMailbox {
@@ -11,8 +12,8 @@ export interface RecoveredMailbox {
   readonly segment: number;
   /** In the order of their offsets, but for what was written again. */
   readonly entries: Iterable<MailboxEntry>;
-  /** Sender and id of the messages that the journal still knows of, gone or not. */
-  readonly ids: readonly (readonly [from: string, id: string])[];
+  /** The ids of the latest messages, gone or not. */
+  readonly recent: RecentIds;
 }
 
 class Found {
@@ -22,7 +23,7 @@ class Found {
   nextOffset: number;
   segment: number;
   readonly byOffset: Map<number, MailboxEntry>;
-  readonly ids: [from: string, id: string][];
+  readonly recent: RecentIds;
 
   constructor(number: number) {
     this.number = number;
@@ -30,7 +31,7 @@ class Found {
     this.nextOffset = 1;
     this.segment = 0;
     this.byOffset = new Map();
-    this.ids = [];
+    this.recent = new RecentIds(KNOWN_IDS);
   }
 }
 
@@ -52,9 +53,11 @@ export class Recovery implements JournalVisitor {
   }
 
   mailboxes(): RecoveredMailbox[] {
-    return [...this.#found.values()].flatMap(({ number, record, nextOffset, segment, byOffset, ids }) => {
+    return [...this.#found.values()].flatMap(({ number, record, nextOffset, segment, byOffset, recent }) => {
       if (record === null) return [];
-      return [{ number, record: { ...record, nextOffset }, segment, entries: [...byOffset.values()], ids }];
+      return [
+        { number, record: { ...record, nextOffset }, segment, entries: [...byOffset.values()], recent },
+      ];
     });
   }
 
@@ -69,9 +72,9 @@ export class Recovery implements JournalVisitor {
   onMessage(message: ReadMessage): void {
     this.messages++;
     const found = this.#of(message.mailbox);
-    const { offset, lane, from, topic, id, storedAt, deadline, bytes, start, end, stored } = message;
+    const { offset, lane, from, topic, storedAt, deadline, bytes, start, end, stored } = message;
     if (offset >= found.nextOffset) found.nextOffset = offset + 1;
-    if (id !== '') found.ids.push([from, id]);
+    if (message.idEnd > message.idStart) found.recent.add(from, bytes, message.idStart, message.idEnd);
     const known = found.byOffset.get(offset);
     if (known !== undefined) {
       // It was written again, to be rid of the old segment.

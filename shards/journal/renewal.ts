@@ -12,12 +12,13 @@ export function rewrite(journal: Journal, home: Home, entry: MailboxEntry): void
     lane,
     from,
     topic,
-    id: '',
     storedAt,
     deadline,
     bytes,
     start,
     end,
+    idStart: 0,
+    idEnd: 0,
   });
   entry.end = place.start + end - start;
   entry.start = place.start;

@@ -7,8 +7,9 @@ import { C } from '../../../lib/telemetry/counters.js';
 import { BatchReader, Step } from '../../../lib/wire/batch.js';
 import { checksumSeed, sealFrame } from '../../../lib/wire/checksum.js';
 import type { BreakerChange, MailboxPressure } from '../../../lib/wire/control.js';
-import { ACK_SIZE, nackPayload, readDelivery, readStored, writeAck } from '../../../lib/wire/delivery.js';
+import { ACK_SIZE, DeliveryReader, nackPayload, writeAck } from '../../../lib/wire/delivery.js';
 import { Encoding, Flag, FrameType, OFFSET_FLAGS } from '../../../lib/wire/frame.js';
+import { readStored } from '../../../lib/wire/stored.js';
 import { readUtf8, utf8 } from '../../../lib/wire/text.js';
 import { FrameWriter } from '../../../lib/wire/writer.js';
 import type { ConsumeSpec } from '../../../shards/intake.js';
@@ -40,11 +41,11 @@ class Taker extends Counter {
     reader.open(bytes, start, end, 1 << 20);
     while (reader.next() === Step.frame) {
       if (reader.type === FrameType.deliver) {
-        const delivery = readDelivery(bytes, reader.payloadStart, reader.end);
-        assert.ok(delivery !== null);
+        const delivery = new DeliveryReader();
+        assert.ok(delivery.read(bytes, reader.payloadStart, reader.end));
         const { mailbox, offset, attempt, repeated } = delivery;
         const inner = new BatchReader();
-        inner.open(bytes, delivery.start, delivery.end, 1 << 20);
+        inner.open(bytes, delivery.start, reader.end, 1 << 20);
         assert.equal(inner.next(), Step.frame);
         this.got.push({
           text: readUtf8(bytes, inner.payloadStart, inner.end),
@@ -55,8 +56,8 @@ class Taker extends Counter {
         });
       } else if (reader.type === FrameType.ack)
         assert.ok(
-          readStored(bytes, reader.payloadStart, reader.end, (id, n) =>
-            this.stored.push(`${readUtf8(id, 0, id.length)}=${n}`),
+          readStored(bytes, reader.payloadStart, reader.end, (id, from, to, n) =>
+            this.stored.push(`${readUtf8(id, from, to)}=${n}`),
           ),
         );
     }
@@ -200,9 +201,10 @@ describe('mailboxes of two shards', () => {
     slot: number,
     session: Session,
     limits = {},
+    pattern = 'work.*',
   ): Promise<{ group: string; mailbox: number }> {
     for (let n = 0; ; n++) {
-      const mailbox = await consume(slot, session, `g${n}`, 'work.*', limits);
+      const mailbox = await consume(slot, session, `g${n}`, pattern, limits);
       if (mailbox >>> 24 === home) return { group: `g${n}`, mailbox };
       shards[slot].consuming.leave(session, mailbox);
       shards[mailbox >>> 24].table.remove(mailbox);
@@ -461,6 +463,64 @@ describe('mailboxes of two shards', () => {
     assured(0, publisher.session, 'work.x', 'a');
     run();
     assert.deepEqual(publisher.taker.stored, ['a=1']);
+  });
+
+  it('hand neighbours over together, but for those of another session or lane, and no more than a piece of memory holds', async () => {
+    const publisher = open(0, 'p');
+    const takers = [open(0, 'c'), open(0, 'd')];
+    const { group } = await groupOn(0, 0, takers[0].session);
+    await consume(0, takers[1].session, group, 'work.*');
+    const handed: string[][] = [];
+    for (const { session } of takers) {
+      const deliver = session.deliver.bind(session);
+      session.deliver = (lane, src, start, end) => {
+        const frames = new BatchReader();
+        frames.open(src, start, end, 1 << 20);
+        const lanes: string[] = [];
+        while (frames.next() === Step.frame) {
+          assert.equal(frames.lane, lane);
+          lanes.push(`${session.agent.agentId}${lane}`);
+        }
+        assert.ok(end - start < 65_536);
+        handed.push(lanes);
+        return deliver(lane, src, start, end);
+      };
+    }
+    const ids = ['a', 'b', 'e', 'f'];
+    for (const [i, id] of ids.entries()) assured(0, publisher.session, 'work.x', id, 0, {}, i < 2 ? 0 : 4);
+    run();
+    assert.deepEqual(handed.flat().sort(), ['c0', 'c4', 'd0', 'd4']);
+    assert.deepEqual(takers.flatMap(({ taker }) => taker.texts).sort(), ids);
+    shards[0].sessions.lost(takers[1].session, false);
+    run();
+    handed.length = 0;
+    for (const id of ['1', '2', '3']) assured(0, publisher.session, 'work.x', id);
+    for (const id of ['4', '5']) assured(0, publisher.session, 'work.x', id, 60_000);
+    run();
+    assert.deepEqual(
+      handed.map(({ length }) => length),
+      [3, 1, 1],
+    );
+  });
+
+  it('are acked when they are stored, however long another one waits for its mailbox', async () => {
+    const publisher = open(0, 'p');
+    const consumer = open(0, 'c');
+    await groupOn(1, 0, consumer.session);
+    const { mailbox } = await groupOn(0, 0, consumer.session, {}, 'near.*');
+    // Nothing is delivered: there is no lease whose end would end a turn.
+    shards[0].consuming.leave(consumer.session, mailbox);
+    run();
+    shards[1].exchange.peers[0]!.listening = false;
+    assured(0, publisher.session, 'work.x', 'far');
+    assured(0, publisher.session, 'near.x', 'near');
+    await until(() => publisher.taker.stored.length > 0);
+    assert.deepEqual(publisher.taker.stored, ['near=1']);
+    shards[0].assured.check(shards[0].exchange.now + 30_000);
+    assert.deepEqual(publisher.taker.refused, ['far: MAILBOX_UNAVAILABLE']);
+    assured(0, publisher.session, 'near.x', 'alone');
+    run();
+    assert.deepEqual(publisher.taker.stored, ['near=1', 'alone=1']);
   });
 
   it('try again what failed as soon as its wait is over, without being looked at', async () => {

@@ -17,9 +17,10 @@ import {
   type Result,
   type Welcome,
 } from '../../../../lib/wire/control.js';
-import { writeDelivery, writeStored } from '../../../../lib/wire/delivery.js';
+import { writeDelivery } from '../../../../lib/wire/delivery.js';
 import { Extensions, type OutgoingExtensions } from '../../../../lib/wire/extensions.js';
 import { Encoding, Flag, FrameType, LANE_NORMAL, viewOf, writeU64 } from '../../../../lib/wire/frame.js';
+import { StoredWriter } from '../../../../lib/wire/stored.js';
 import { readUtf8, utf8 } from '../../../../lib/wire/text.js';
 import { controlFrame, encodeControl, FrameWriter } from '../../../../lib/wire/writer.js';
 
@@ -160,9 +161,9 @@ export class FakeConnection implements Transport {
 
   /** The ack of an assured publish, which bears its message id. */
   stored(id: Uint8Array, count: number): void {
-    const payload = new Uint8Array(id.length + 5);
-    writeStored(payload, 0, String.fromCharCode(...id), count);
-    this.push(controlFrame(FrameType.ack, 0, Encoding.bytes, payload));
+    const acks = new StoredWriter(128);
+    acks.add(id, 0, id.length, count);
+    this.push(controlFrame(FrameType.ack, 0, Encoding.bytes, acks.bytes.slice(0, acks.size)));
   }
 
   /** A message from mailbox 9. */

@@ -10,10 +10,10 @@ import {
 } from '../../../../lib/wire/control.js';
 import {
   ACK_SIZE,
+  DELIVERY_HEADER,
   nackPayload,
   writeAck,
   writeDelivery,
-  writeStored,
 } from '../../../../lib/wire/delivery.js';
 import {
   extensionFlags,
@@ -32,6 +32,7 @@ import {
   writeU32,
   writeU64,
 } from '../../../../lib/wire/frame.js';
+import { StoredWriter } from '../../../../lib/wire/stored.js';
 import { utf8 } from '../../../../lib/wire/text.js';
 
 export const AGENT = 'planner-1';
@@ -158,9 +159,17 @@ function ackRuns(): Uint8Array {
 }
 
 function storedAck(): Uint8Array {
-  const b = new Uint8Array(64);
-  const first = writeStored(b, 0, 'm-1', 1);
-  return b.slice(0, writeStored(b, first, 'm-2', 2));
+  const acks = new StoredWriter(64);
+  const id = (text: string) => new TextEncoder().encode(text);
+  for (const [text, mailboxes] of [
+    ['m-1', 1],
+    ['m-2', 2],
+    ['job-0001', 1],
+    ['job-1001', 1],
+    ['job-2001', 1],
+  ] as const)
+    acks.add(id(text), 0, text.length, mailboxes);
+  return acks.bytes.slice(0, acks.size);
 }
 
 function handle(): Uint8Array {
@@ -247,6 +256,8 @@ export interface Vector {
   /** The checksum's texts, for publish frames. */
   readonly from?: string;
   readonly topic?: string;
+  /** Where what the checksum covers ends; by default that is where the frame ends. */
+  readonly covered?: number;
 }
 
 export const VECTORS: Readonly<Record<string, Vector>> = {
@@ -276,7 +287,10 @@ export const VECTORS: Readonly<Record<string, Vector>> = {
   consuming: { bytes: control(avroControl, 'consuming', 8, CONTROL_VALUES.consuming) },
   breaker: { bytes: control(avroControl, 'breaker', 0, CONTROL_VALUES.breaker) },
   pressure: { bytes: control(avroControl, 'pressure', 0, CONTROL_VALUES.pressure) },
-  deliver: { bytes: delivery() },
+  deliver: {
+    bytes: delivery(),
+    covered: HEADER_SIZE + DELIVERY_HEADER + AGENT.length + ORDER_TOPIC.length,
+  },
   'consumer-ack': { bytes: frame(FrameType.ack, ackRuns(), {}) },
   nack: { bytes: frame(FrameType.nack, nackPayload(MAILBOX, 44, 'no paper'), {}) },
   leave: { bytes: frame(FrameType.leave, handle(), { sequence: 9 }) },

@@ -54,19 +54,22 @@ describe('Journal', () => {
   }
 
   function put(journal: Journal, offset: number, text: string, mailbox = 1): MailboxEntry {
-    const bytes = Buffer.from(text);
+    const id = Buffer.from(`\xff${offset}`, 'latin1');
+    const bytes = Buffer.concat([id, Buffer.from(text)]);
+    const start = id.length;
     const place = journal.message({
       mailbox,
       offset,
       lane: offset % 5,
       from: 'püblisher',
       topic: 'a.b',
-      id: `\xff${offset}`,
       storedAt: 1_700_000_000_000,
       deadline: offset % 2 === 0 ? Number.POSITIVE_INFINITY : 1_700_000_000_500,
       bytes,
-      start: 0,
+      start,
       end: bytes.length,
+      idStart: 0,
+      idEnd: start,
     });
     const entry = new MailboxEntry(
       offset,
@@ -76,7 +79,7 @@ describe('Journal', () => {
       '',
       place.bytes,
       place.start,
-      place.start + bytes.length,
+      place.start + bytes.length - start,
       0,
       0,
       journal.segment,
@@ -111,12 +114,10 @@ describe('Journal', () => {
     assert.ok(journal.flush());
     const { mailboxes } = begin();
     assert.deepEqual(texts(mailboxes), ['3:m3', '4:m4']);
-    const [{ record, ids, entries: found }] = mailboxes;
+    const [{ record, recent, entries: found }] = mailboxes;
     assert.deepEqual(record, { ...RECORD, nextOffset: 5 });
-    assert.deepEqual(
-      ids,
-      [1, 2, 3, 4].map((offset) => ['püblisher', `\xff${offset}`]),
-    );
+    const knows = (offset: number) => recent.has('püblisher', Buffer.from(`\xff${offset}`, 'latin1'), 0, 2);
+    assert.deepEqual([1, 2, 3, 4, 5].map(knows), [true, true, true, true, false]);
     const [third, fourth] = [...found];
     assert.equal(third.failures, 7);
     assert.equal(third.deadline, 1_700_000_000_500);
@@ -224,12 +225,13 @@ describe('Journal', () => {
         mailbox: 1,
         offset,
         lane: 2,
-        id: '',
         storedAt: 0,
         deadline: 0,
         bytes,
         start: 0,
         end: 40,
+        idStart: 0,
+        idEnd: 0,
       };
       const place = journal.message({ ...what, ...names });
       const entry = new MailboxEntry(

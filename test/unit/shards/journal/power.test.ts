@@ -49,7 +49,7 @@ class Scene {
   publish(size: number): void {
     const offset = ++this.#last;
     const bytes = Buffer.alloc(size, offset);
-    const where = { mailbox: 1, offset, lane: 2, from: 'p', topic: 't', id: `${offset}` };
+    const where = { mailbox: 1, offset, lane: 2, from: 'p', topic: 't', idStart: 0, idEnd: 0 };
     const what = { storedAt: 0, deadline: Number.POSITIVE_INFINITY, bytes, start: 0, end: size };
     const place = this.#journal.message({ ...where, ...what });
     const end = place.start + size;
