@@ -227,6 +227,15 @@ export class Assured {
     this.#mailboxes.settle(intake);
   }
 
+  /** One that a worker had sent, and that two processes of this shard have died over: it is not tried a third time. */
+  poisoned(src: Uint8Array, start: number, end: number): void {
+    const reader = this.#reader;
+    reader.read(src, start);
+    const { from, topic, start: frame } = reader;
+    for (let i = 0; i < reader.count; i++)
+      this.#mailboxes.poisoned(reader.numberAt(i), from, topic, src, frame, end);
+  }
+
   /** What has become of a message: told to the worker that it came from. */
   stored(slot: number, token: number, stored: number, code: ErrorCode | null): void {
     if (slot === this.#slot) {

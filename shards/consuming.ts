@@ -2,7 +2,7 @@
 import { type ErrorCode, FlowbusError, isErrorCode } from '../lib/errors.js';
 import { RecordKind } from '../lib/links.js';
 import type { BreakerChange } from '../lib/wire/control.js';
-import { ACK_SIZE, isRepeated, NACK_HEADER } from '../lib/wire/delivery.js';
+import { ACK_SIZE, isRepeated, NACK_HEADER, nackReason } from '../lib/wire/delivery.js';
 import { FIRST_BULK_LANE, HEADER_SIZE, OFFSET_TOTAL, readU32, readU64, writeU32 } from '../lib/wire/frame.js';
 import type { Exchange } from './exchange.js';
 import type { ConsumeSpec } from './intake.js';
@@ -95,15 +95,15 @@ export class Consuming {
   /** The session consumes from this mailbox no more: what it has not acked goes to others. */
   leave(session: Session, handle: number): void {
     session.consumes?.delete(handle);
-    this.#tellLeave(session.sender.number, handle);
+    this.#tellLeave(session.sender.number, handle, false);
   }
 
-  /** The session's connection is gone: it consumes from nothing. */
-  left(session: Session): void {
+  /** The session's connection is gone: it consumes from nothing. `broke`: it went without a goodbye. */
+  left(session: Session, broke: boolean): void {
     const consumed = session.consumes;
     session.consumes = null;
     if (consumed !== null)
-      for (const handle of consumed.keys()) this.#tellLeave(session.sender.number, handle);
+      for (const handle of consumed.keys()) this.#tellLeave(session.sender.number, handle, broke);
   }
 
   /** Deliver frames of one lane for a session, wherever it is. False: the way there is full. What is for nobody goes to others when that is known. */
@@ -172,9 +172,8 @@ export class Consuming {
       this.#mailboxes.ack(session, readU32(src, at) & NUMBER, readU64(src, at + 4), readU32(src, at + 12));
   }
 
-  nacked(src: Uint8Array, start: number): void {
-    const at = start + SESSION_PREFIX;
-    this.#mailboxes.nack(readU32(src, start), readU32(src, at) & NUMBER, readU64(src, at + 4));
+  nacked(src: Uint8Array, start: number, end: number): void {
+    this.#nack(readU32(src, start), src, start + SESSION_PREFIX, end);
   }
 
   /** What an ack frame of a session says: runs of one mailbox after the other. Throws BAD_CONTROL. */
@@ -202,7 +201,7 @@ export class Consuming {
     const handle = readU32(src, start);
     const slot = slotOfHandle(handle);
     const { number } = session.sender;
-    if (slot === this.#slot) this.#mailboxes.nack(number, handle & NUMBER, readU64(src, start + 4));
+    if (slot === this.#slot) this.#nack(number, src, start, end);
     else this.#send(this.#exchange.peers[slot], RecordKind.nack, true, number, src, start, end);
   }
 
@@ -248,6 +247,12 @@ export class Consuming {
       if (asked.slot === slot) this.#failed(ref, 'MAILBOX_UNAVAILABLE', 'The shard where it lives is down.');
   }
 
+  /** `src[start, end)` is the payload of a nack frame. */
+  #nack(session: number, src: Uint8Array, start: number, end: number): void {
+    const mailbox = readU32(src, start) & NUMBER;
+    this.#mailboxes.nack(session, mailbox, readU64(src, start + 4), nackReason(src, start, end));
+  }
+
   #homeOf(spec: ConsumeSpec): number {
     const name = mailboxName(spec.kind, spec.name, spec.pattern);
     return this.#table.named(name)?.slot ?? this.#homes.place(name);
@@ -277,10 +282,10 @@ export class Consuming {
     this.answered(ref, 0, code, message);
   }
 
-  #tellLeave(session: number, handle: number): void {
+  #tellLeave(session: number, handle: number, broke: boolean): void {
     const slot = slotOfHandle(handle);
-    if (slot === this.#slot) this.#mailboxes.leave(session, handle & NUMBER);
-    else this.#exchange.peers[slot]?.tell(encodeTalk({ t: 'leave', session, handle }));
+    if (slot === this.#slot) this.#mailboxes.leave(session, handle & NUMBER, broke);
+    else this.#exchange.peers[slot]?.tell(encodeTalk({ t: 'leave', session, handle, broke }));
   }
 
   /** False when it does not fit into the link: an ack is made good when the lease ends. */

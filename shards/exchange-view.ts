@@ -41,7 +41,7 @@ export interface ExchangeView<S, P> {
   unhold(number: number): void;
   cutOff(session: S): void;
   /** The connection of a session that consumes from mailboxes is gone. */
-  leave(session: S): void;
+  leave(session: S, broke: boolean): void;
   /** A link was found full. */
   countLinkStall(): void;
   countOut(frames: number, bytes: number): void;

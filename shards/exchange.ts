@@ -50,8 +50,8 @@ export interface ExchangePort {
   settle(): void;
   /** The deliver frame at `src[start…]` was shed on its way to the session. */
   giveBack(session: number, src: Uint8Array, start: number): void;
-  /** The connection of a session that consumes is gone. */
-  leave(session: Session): void;
+  /** The connection of a session that consumes is gone. `broke`: without a goodbye. */
+  leave(session: Session, broke: boolean): void;
   /** The session of this shard that bears the sender number. */
   bearer(number: number): Session | null;
   tellHold(worker: number, sender: number, held: boolean): void;
@@ -303,8 +303,8 @@ export class Exchange implements ExchangeView<Session, Peer> {
     this.#port.cutOff(session);
   }
 
-  leave(session: Session): void {
-    this.#port.leave(session);
+  leave(session: Session, broke: boolean): void {
+    this.#port.leave(session, broke);
   }
 
   countLinkStall(): void {

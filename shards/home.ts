@@ -1,14 +1,19 @@
 /** A mailbox where it lives: its messages, the ids that it has seen, and its consumers by session. */
+import { kindOf } from '../lib/dead-letter.js';
+import type { Cause } from '../lib/queues/attempts.js';
 import { Breaker } from '../lib/queues/breaker.js';
 import { Consumer } from '../lib/queues/consumer.js';
 import type { Shares } from '../lib/queues/entry-lanes.js';
 import { EMERGENCY, Fullness, FullnessState } from '../lib/queues/fullness.js';
 import { Mailbox, type MailboxOwner, type MailboxPolicy } from '../lib/queues/mailbox.js';
-import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
+import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { RecentIds } from '../lib/queues/recent-ids.js';
 import type { TimingWheel } from '../lib/queues/timing-wheel.js';
 import type { BreakerReason } from '../lib/wire/control.js';
+import { OFFSET_LANE } from '../lib/wire/frame.js';
 import type { PressureNotice } from './backpressure.js';
+import type { DeadLetters } from './dead-letters.js';
+import type { Integrity } from './integrity.js';
 import type { Journal } from './journal/journal.js';
 import type { MailboxKind, MailboxNotice } from './mailbox-ref.js';
 
@@ -36,6 +41,7 @@ export interface HomeOffice {
 /** What all mailboxes of a slot stand on. */
 export interface HomeGround {
   readonly journal: Journal;
+  readonly letters: DeadLetters;
   readonly wheel: TimingWheel<MailboxEntry>;
   readonly shares: Shares;
   readonly office: HomeOffice;
@@ -64,6 +70,7 @@ export class Home implements MailboxOwner {
   /** Messages left since it was last weighed, or it became larger. */
   #progress: boolean;
   readonly #journal: Journal;
+  readonly #letters: DeadLetters;
   readonly #office: HomeOffice;
 
   /** `recent`: the ids that it has seen, if it was there before. */
@@ -76,6 +83,7 @@ export class Home implements MailboxOwner {
     recent = new RecentIds(KNOWN_IDS),
   ) {
     this.#journal = ground.journal;
+    this.#letters = ground.letters;
     this.#office = ground.office;
     this.number = number;
     this.notice = notice;
@@ -145,6 +153,21 @@ export class Home implements MailboxOwner {
     else this.mailbox.put(entry);
   }
 
+  /** Takes back what a journal holds, if that is still what its publisher sealed. */
+  takeBack(entry: MailboxEntry, wall: number, integrity: Integrity): void {
+    const { from, topic, bytes, start, end } = entry;
+    if (integrity.holds(from, topic, bytes, start, end)) this.put(entry, wall);
+    else this.onDead(entry, 'checksum');
+  }
+
+  /** Makes a dead letter of what came for this mailbox, and was never in it. */
+  bury(from: string, topic: string, src: Uint8Array, start: number, end: number, cause: Cause): void {
+    const lane = src[start + OFFSET_LANE] & 7;
+    const never = Number.POSITIVE_INFINITY;
+    const entry = new MailboxEntry(0, lane, from, topic, '', src, start, end, Date.now(), never, 0);
+    this.#letters.add(entry, this.notice.name, kindOf(cause, null, false), cause, () => {});
+  }
+
   attach(session: number, name: string, prefetch: number): void {
     const known = this.consumers.get(session);
     if (known !== undefined) {
@@ -160,12 +183,12 @@ export class Home implements MailboxOwner {
     this.mailbox.attach(consumer);
   }
 
-  /** False when it was no consumer. */
-  detach(session: number, wall: number): boolean {
+  /** False when it was no consumer. `broke`: its connection was lost without a goodbye. */
+  detach(session: number, broke: boolean, wall: number): boolean {
     const consumer = this.consumers.get(session);
     if (consumer === undefined) return false;
     this.consumers.delete(session);
-    this.mailbox.detach(consumer);
+    this.mailbox.detach(consumer, broke, wall);
     this.#recount();
     if (this.consumers.size === 0) this.awaySince = wall;
     return true;
@@ -177,9 +200,11 @@ export class Home implements MailboxOwner {
     this.#journal.gone(this.number, entry);
   }
 
-  onExpired(entry: MailboxEntry): void {
-    this.expired++;
-    this.left(entry);
+  onDead(entry: MailboxEntry, cause: Cause): void {
+    if (cause === 'expired') this.expired++;
+    const kind = kindOf(cause, entry.attempts, this.breakersOpen);
+    // It goes from the journal when it is safe as a letter.
+    this.#letters.add(entry, this.notice.name, kind, cause, () => this.left(entry));
   }
 
   onFailed(entry: MailboxEntry): void {

@@ -9,6 +9,7 @@ import { Flag, FrameType, HEADER_SIZE, OFFSET_LANE, OFFSET_TOTAL, readU32 } from
 import type { Assured } from './assured.js';
 import type { Backpressure } from './backpressure.js';
 import type { Consuming } from './consuming.js';
+import type { DeadLetterDesk } from './dead-letter-desk.js';
 import type { Exchange } from './exchange.js';
 import type { Interest } from './interest.js';
 import type { MailboxTable } from './mailbox-table.js';
@@ -28,6 +29,7 @@ export interface MailboxOffice {
   readonly assured: Assured;
   readonly consuming: Consuming;
   readonly backpressure: Backpressure;
+  readonly desk: DeadLetterDesk;
 }
 
 /** Mailboxes named in one message of the workers' talk: half a KiB each at most. */
@@ -224,8 +226,14 @@ export class Inbound implements LinkReader {
       case 'consuming':
         this.#office.consuming.answered(talk.ref, talk.handle, talk.code, talk.message);
         break;
+      case 'ask':
+        this.#office.desk.asked(peer, talk.ref, talk.ask);
+        break;
+      case 'letters':
+        this.#office.desk.answered(talk.ref, talk.answer);
+        break;
       case 'leave':
-        this.#office.mailboxes.leave(talk.session, talk.handle & 0xff_ffff);
+        this.#office.mailboxes.leave(talk.session, talk.handle & 0xff_ffff, talk.broke);
         break;
       case 'pressure':
         this.#office.backpressure.heard(talk.notice);
@@ -325,7 +333,7 @@ export class Inbound implements LinkReader {
         consuming.acked(src, start, end);
         break;
       case RecordKind.nack:
-        consuming.nacked(src, start);
+        consuming.nacked(src, start, end);
         break;
       case RecordKind.giveBack:
         consuming.returned(src, start);
@@ -339,6 +347,7 @@ export class Inbound implements LinkReader {
     this.#office.consuming.peerLost(slot);
     this.#office.assured.peerLost(slot);
     this.#office.backpressure.peerLost(slot);
+    this.#office.desk.peerLost(slot);
   }
 
   #forget(peer: Peer): void {

@@ -15,13 +15,16 @@ export interface ConsumeSpec {
   /** Its agentId. */
   consumer: string;
   prefetch: number;
-  /** Milliseconds, and messages; 0: as the mailbox has it. */
+  /** Milliseconds, messages, and attempts; 0: as the mailbox has it. */
   lease: number;
   maxAge: number;
   maxMessages: number;
   /** Null: as the mailbox has it. */
   balance: Balance | null;
   breaker: BreakerWish | null;
+  maxAttempts: number;
+  retryBase: number;
+  retryCap: number;
 }
 
 export interface MailboxPort {

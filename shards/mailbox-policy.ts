@@ -10,6 +10,9 @@ export function policyOf(spec: ConsumeSpec, base: MailboxPolicy): MailboxPolicy 
     lease: spec.lease || base.lease,
     maxAge: spec.maxAge || base.maxAge,
     maxMessages: spec.maxMessages || base.maxMessages,
+    maxAttempts: spec.maxAttempts || base.maxAttempts,
+    retryBase: spec.retryBase || base.retryBase,
+    retryCap: spec.retryCap || base.retryCap,
     balance: spec.balance ?? base.balance,
     breaker: spec.breaker === null ? base.breaker : breakerOf(spec.breaker, base.breaker),
   };

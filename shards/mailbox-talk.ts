@@ -25,6 +25,7 @@ const CODES: readonly (ErrorCode | null)[] = [
   'MAILBOX_FULL',
   'JOURNAL_FULL',
   'MAILBOX_UNAVAILABLE',
+  'CHECKSUM_MISMATCH',
 ];
 
 /** Writes the record into `b`, which has room for it; returns its size. */

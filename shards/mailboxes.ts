@@ -2,7 +2,7 @@
  * The mailboxes that live on this slot: what comes in is journaled once a turn, then acked and handed to consumers. That order
  * is the promise: nobody hears of a message that a crash could take back.
  */
-import { FlowbusError } from '../lib/errors.js';
+import { type ErrorCode, FlowbusError } from '../lib/errors.js';
 import type { Consumer } from '../lib/queues/consumer.js';
 import type { Shares } from '../lib/queues/entry-lanes.js';
 import { FullnessState } from '../lib/queues/fullness.js';
@@ -26,10 +26,12 @@ import {
 import { readTimeToLive } from '../lib/wire/ttl.js';
 import { Alarm } from './alarm.js';
 import type { PressureNotice } from './backpressure.js';
+import type { DeadLetters } from './dead-letters.js';
 import type { Exchange } from './exchange.js';
 import { Feeding } from './feeding.js';
 import { Home, type HomeGround, type HomeOffice } from './home.js';
 import { type ConsumeSpec, Intake, type MailboxPort, NOBODY } from './intake.js';
+import { Integrity } from './integrity.js';
 import { Journal, type JournalSettings } from './journal/journal.js';
 import type { Progress } from './journal/progress.js';
 import type { StoredMessage } from './journal/records.js';
@@ -44,6 +46,7 @@ import {
   mailboxName,
 } from './mailbox-ref.js';
 import { MAX_MAILBOXES, type MailboxTable } from './mailbox-table.js';
+import { type Revival, reviveAll } from './replay.js';
 import type { Route } from './route.js';
 
 /** Leases, delays and waits that may end in one turn; what is left ends in the next. */
@@ -62,6 +65,7 @@ export class Mailboxes implements HomeOffice {
   readonly #table: MailboxTable;
   readonly #port: MailboxPort;
   readonly #policy: MailboxPolicy;
+  readonly letters: DeadLetters;
   readonly #slot: number;
   readonly #shares: Shares;
   #journal: Journal | null;
@@ -79,6 +83,7 @@ export class Mailboxes implements HomeOffice {
   readonly #alarm: Alarm;
   /** Now, while the wheel fires. */
   #now: number;
+  readonly #integrity: Integrity;
 
   constructor(
     exchange: Exchange,
@@ -86,6 +91,7 @@ export class Mailboxes implements HomeOffice {
     port: MailboxPort,
     policy: MailboxPolicy,
     shares: Shares,
+    letters: DeadLetters,
   ) {
     this.#exchange = exchange;
     this.#table = table;
@@ -93,6 +99,8 @@ export class Mailboxes implements HomeOffice {
     this.#policy = policy;
     this.#slot = exchange.settings.slot;
     this.#shares = shares;
+    this.letters = letters;
+    this.#integrity = new Integrity();
     this.#journal = null;
     this.#ground = null;
     this.#homes = new Map();
@@ -115,12 +123,16 @@ export class Mailboxes implements HomeOffice {
     };
     this.#feeding = new Feeding(exchange, port);
     this.#now = performance.now();
-    this.#wheel = new TimingWheel(this.#now, (entry) => entry.mailbox?.due(entry, this.#now));
+    this.#wheel = new TimingWheel(this.#now, (entry) => entry.mailbox?.due(entry, this.#now, Date.now()));
     this.#alarm = new Alarm(() => this.#due());
   }
 
   get size(): number {
     return this.#homes.size;
+  }
+
+  get isOpen(): boolean {
+    return this.#journal !== null;
   }
 
   /**
@@ -129,6 +141,7 @@ export class Mailboxes implements HomeOffice {
    */
   open(settings: JournalSettings, orphans: readonly string[], progress: Progress): number {
     const journal = new Journal(settings);
+    this.letters.open(settings, orphans);
     const recovery = new Recovery();
     journal.open(recovery, (segment, read, total) => {
       recovery.begin(segment);
@@ -137,6 +150,7 @@ export class Mailboxes implements HomeOffice {
     this.#journal = journal;
     this.#ground = {
       journal,
+      letters: this.letters,
       wheel: this.#wheel,
       shares: this.#shares,
       office: this,
@@ -147,8 +161,8 @@ export class Mailboxes implements HomeOffice {
       const home = this.#settle(number, record, record.epoch, recent);
       home.segment = segment;
       for (const entry of entries) {
-        home.put(entry, wall);
         journal.holds(entry);
+        home.takeBack(entry, wall, this.#integrity);
       }
     }
     for (const dir of orphans) this.#adopt(dir, settings);
@@ -196,16 +210,17 @@ export class Mailboxes implements HomeOffice {
     return home.notice.handle;
   }
 
-  /** The session consumes from the mailbox `number` no more. */
-  leave(session: number, number: number): void {
+  /** The session consumes from the mailbox `number` no more. `broke`: its connection was lost without a goodbye. */
+  leave(session: number, number: number, broke: boolean): void {
     const home = this.#homes.get(number);
-    if (home?.detach(session, Date.now())) this.touch(home);
+    if (home?.detach(session, broke, Date.now())) this.touch(home);
   }
 
-  /** All sessions for which `isGone` holds consume no more. */
+  /** All sessions for which `isGone` holds consume no more: their shard is gone, which says nothing about them. */
   leaveAll(isGone: (session: number) => boolean): void {
     for (const home of this.#homes.values())
-      for (const session of [...home.consumers.keys()]) if (isGone(session)) this.leave(session, home.number);
+      for (const session of [...home.consumers.keys()])
+        if (isGone(session)) this.leave(session, home.number, false);
   }
 
   /** For a message that comes: hand it to `store` for each of its mailboxes, then to `settle`. */
@@ -236,6 +251,12 @@ export class Mailboxes implements HomeOffice {
     const id = intake.slot === NOBODY ? -1 : idOfFrame(src, start, end);
     if (id >= 0 && recent.has(from, src, id, endOfExtension(src, id))) {
       intake.stored++;
+      return;
+    }
+    // What came by the door of this shard as an assured message was looked at there.
+    if (intake.slot !== this.#slot && !this.#integrity.holds(from, topic, src, start, end)) {
+      intake.code = 'CHECKSUM_MISMATCH';
+      home.bury(from, topic, src, start, end, 'checksum');
       return;
     }
     const size = end - start;
@@ -280,6 +301,28 @@ export class Mailboxes implements HomeOffice {
     this.touch(home);
   }
 
+  /**
+   * Puts dead letters back into mailboxes that live here. Resolves, when they are as safe as what is acked, with what hinders
+   * each: MAILBOX_FULL, JOURNAL_FULL, CHECKSUM_MISMATCH; null: nothing.
+   */
+  async revive(dead: readonly Revival[]): Promise<(ErrorCode | null)[]> {
+    const journal = this.#opened();
+    this.turn();
+    const codes = reviveAll(journal, this.#integrity, dead, Date.now());
+    for (const { home } of dead) this.touch(home);
+    const safe = await new Promise<boolean>((resolve) => journal.settled(resolve));
+    return codes.map((code) => code ?? (safe ? null : 'MAILBOX_UNAVAILABLE'));
+  }
+
+  /** A message for the mailbox `number`, over which two processes of this shard have died. A repeat of it is not stored either. */
+  poisoned(number: number, from: string, topic: string, src: Uint8Array, start: number, end: number): void {
+    const home = this.#homes.get(number);
+    if (home === undefined) return;
+    const id = idOfFrame(src, start, end);
+    if (id >= 0) home.recent.add(from, src, id, endOfExtension(src, id));
+    home.bury(from, topic, src, start, end, 'crash');
+  }
+
   /** Whoever waits for the intake hears of it when the turn ends. */
   settle(intake: Intake): void {
     this.#intakes.push(intake);
@@ -299,7 +342,10 @@ export class Mailboxes implements HomeOffice {
         if (home.takesLive) this.store(intake, home.number, from, topic, ttl, src, at, at + total);
         else intake.code = 'MAILBOX_FULL';
         if (intake.code === null) this.settle(intake);
-        else this.#exchange.dropped(src, at, Reason.shed, 1);
+        else {
+          const damaged = intake.code === 'CHECKSUM_MISMATCH';
+          this.#exchange.dropped(src, at, damaged ? Reason.invalid : Reason.shed, 1);
+        }
         at += total;
       }
     }
@@ -331,11 +377,11 @@ export class Mailboxes implements HomeOffice {
     this.touch(home);
   }
 
-  nack(session: number, number: number, offset: number): void {
+  nack(session: number, number: number, offset: number, reason: string): void {
     const home = this.#homes.get(number);
     const consumer = home?.consumers.get(session);
     if (home === undefined || consumer === undefined) return;
-    if (home.mailbox.nack(consumer, offset, performance.now()) !== null) this.touch(home);
+    if (home.mailbox.nack(consumer, offset, reason, performance.now(), Date.now()) !== null) this.touch(home);
   }
 
   /** The end of a turn: what came is written, who waits is told, who consumes is fed. */
@@ -343,6 +389,7 @@ export class Mailboxes implements HomeOffice {
     const journal = this.#journal;
     if (journal === null) return;
     const intakes = this.#intakes;
+    this.letters.flush();
     const written = journal.flush();
     if (intakes.length > 0) {
       this.#intakes = [];
@@ -356,7 +403,8 @@ export class Mailboxes implements HomeOffice {
     this.#feeding.feed();
     this.#alarm.set(this.#wheel.next);
     const burden = journal.burden;
-    if (burden !== null && written) unburden(journal, this.#homes.values(), burden);
+    if (burden !== null && written && this.letters.unsafe === 0)
+      unburden(journal, this.#homes.values(), burden);
     journal.roll();
   }
 
@@ -366,6 +414,7 @@ export class Mailboxes implements HomeOffice {
     this.#journal.check();
     const wall = Date.now();
     const counters = this.#exchange.counters;
+    this.letters.check(wall);
     let messages = 0;
     let bytes = 0;
     let inFlight = 0;
@@ -410,6 +459,7 @@ export class Mailboxes implements HomeOffice {
   close(): void {
     this.turn();
     this.#alarm.clear();
+    this.letters.close();
     this.#journal?.close();
     this.#journal = null;
   }
@@ -448,7 +498,7 @@ export class Mailboxes implements HomeOffice {
       home.record();
       for (const entry of entries) {
         rewrite(journal, home, entry);
-        home.put(entry, Date.now());
+        home.takeBack(entry, Date.now(), this.#integrity);
       }
     }
     // What cannot be written stays where it is, and is found again at the next start.

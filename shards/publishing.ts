@@ -16,7 +16,7 @@ import {
 } from '../lib/topics/topic.js';
 import { BatchReader } from '../lib/wire/batch.js';
 import { batchChecksumHolds } from '../lib/wire/batch-checksum.js';
-import { checksumSeed } from '../lib/wire/checksum.js';
+import { Seeds } from '../lib/wire/checksum.js';
 import { EXTENSION_FLAGS, Extension, Extensions } from '../lib/wire/extensions.js';
 import { Flag } from '../lib/wire/frame.js';
 import type { Assured, OnStored } from './assured.js';
@@ -68,10 +68,7 @@ export class Publishing {
   #runStart: number;
   #runEnd: number;
   #runFrames: number;
-  // The pair that the last verified frame had.
-  #seed: number;
-  #seedSender: string;
-  #seedTopic: string;
+  readonly #seeds: Seeds;
 
   /** `verify`: whether checksums are checked at the door. */
   constructor(exchange: Exchange, assured: Assured, verify: boolean) {
@@ -85,9 +82,7 @@ export class Publishing {
     this.#runStart = 0;
     this.#runEnd = 0;
     this.#runFrames = 0;
-    this.#seed = 0;
-    this.#seedSender = '';
-    this.#seedTopic = '';
+    this.#seeds = new Seeds();
   }
 
   /**
@@ -248,7 +243,7 @@ export class Publishing {
     const assured = (flags & Flag.assured) !== 0;
     if (
       (this.#verify || assured) &&
-      !batchChecksumHolds(bytes, start, end - start, this.#seedFor(session.sender.text, text))
+      !batchChecksumHolds(bytes, start, end - start, this.#seeds.of(session.sender.text, text))
     ) {
       exchange.dropped(bytes, start, Reason.invalid, 1);
       return refusal('CHECKSUM_MISMATCH', null, text, this.#correlation());
@@ -289,15 +284,6 @@ export class Publishing {
     const id = this.#exchange.seen(topic);
     if (id !== null && !session.knownTopics.has(id.index)) session.announceTopic(id);
     return topic;
-  }
-
-  #seedFor(sender: string, topic: string): number {
-    if (sender !== this.#seedSender || topic !== this.#seedTopic) {
-      this.#seed = checksumSeed(sender, topic);
-      this.#seedSender = sender;
-      this.#seedTopic = topic;
-    }
-    return this.#seed;
   }
 }
 

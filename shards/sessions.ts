@@ -198,6 +198,7 @@ export class Sessions {
   lost(session: Session, mayReturn: boolean): void {
     if (session.ended) return;
     if (!mayReturn || this.#settings.resumeWindow === 0) {
+      if (mayReturn && session.consumes !== null) this.#exchange.leave(session, true);
       this.end(session, null, '');
       return;
     }
@@ -209,7 +210,7 @@ export class Sessions {
   end(session: Session, code: GoawayCode | null, message: string): void {
     if (session.ended) return;
     session.ended = true;
-    if (session.consumes !== null) this.#exchange.leave(session);
+    if (session.consumes !== null) this.#exchange.leave(session, code !== null && code !== 'SHUTTING_DOWN');
     const sink = session.sink;
     session.sink = null;
     sink?.close(code, message, code === 'SHUTTING_DOWN' || code === 'HEARTBEAT_TIMEOUT');

@@ -9,6 +9,8 @@ import { Flag, OFFSET_FLAGS } from '../lib/wire/frame.js';
 import { Assured } from './assured.js';
 import { Backpressure, type PressureNotice } from './backpressure.js';
 import { Consuming } from './consuming.js';
+import { DeadLetterDesk } from './dead-letter-desk.js';
+import { DeadLetters } from './dead-letters.js';
 import { Exchange, type ExchangePort } from './exchange.js';
 import { Inbound, type MailboxOffice } from './inbound.js';
 import type { MailboxPort } from './intake.js';
@@ -51,6 +53,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
   readonly assured: Assured;
   readonly consuming: Consuming;
   readonly backpressure: Backpressure;
+  readonly desk: DeadLetterDesk;
   readonly links: Links;
   readonly #inbound: Inbound;
   readonly #counters: Float64Array;
@@ -96,6 +99,8 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
       maxSubscriptions: config.maxSubscriptions,
     });
     this.table = new MailboxTable(this.exchange);
+    const limits = { maxBytes: Math.floor(config.deadLetterSize / workers), maxAge: config.deadLetterAge };
+    const letters = new DeadLetters(block.counters, limits, () => this.exchange.unsettle());
     this.mailboxes = new Mailboxes(
       this.exchange,
       this.table,
@@ -107,6 +112,8 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
         lease: config.lease,
         retryBase: config.retryBase,
         retryCap: config.retryCap,
+        maxAttempts: config.maxAttempts,
+        poisonAfter: config.poisonAfter,
         balance: 'least-in-flight',
         breaker: {
           failures: config.breakerFailures,
@@ -116,6 +123,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
         },
       },
       { weights: config.laneWeights, boost: config.laneBoost },
+      letters,
     );
     this.backpressure = new Backpressure(slot, this.exchange, this.table, (number) =>
       this.sessions.bearer(number),
@@ -124,6 +132,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.consuming = new Consuming(this.exchange, this.interest, this.table, this.mailboxes, (number) =>
       this.sessions.bearer(number),
     );
+    this.desk = new DeadLetterDesk(this.exchange, this.table, this.mailboxes);
     this.publishing = new Publishing(this.exchange, this.assured, config.verifyChecksums);
     this.#inbound = new Inbound(this.exchange, this.interest, this.sessions, this, incarnation, (peer) => {
       onUp(peer);
@@ -248,8 +257,8 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.assured.flush();
   }
 
-  leave(session: Session): void {
-    this.consuming.left(session);
+  leave(session: Session, broke: boolean): void {
+    this.consuming.left(session, broke);
   }
 
   giveBack(session: number, src: Uint8Array, start: number): void {

@@ -5,6 +5,7 @@
 import type { AgentRecord } from '../lib/directory.js';
 import type { BreakerChange } from '../lib/wire/control.js';
 import type { PressureNotice } from './backpressure.js';
+import type { LetterAnswer, LetterAsk } from './dead-letter-desk.js';
 import type { ConsumeSpec } from './intake.js';
 import type { MailboxNotice } from './mailbox-ref.js';
 
@@ -18,11 +19,14 @@ export type Talk =
   /** A session there wants to consume from a mailbox here, and the answer; or wants to no more. `ref` 0: without an answer. */
   | { t: 'consume'; ref: number; session: number; spec: ConsumeSpec }
   | { t: 'consuming'; ref: number; handle: number; code: string | null; message: string }
-  | { t: 'leave'; session: number; handle: number }
+  | { t: 'leave'; session: number; handle: number; broke: boolean }
   /** The circuit breaker between a mailbox here and a session there has changed. */
   | { t: 'breaker'; session: number; change: BreakerChange }
   /** The pressure of a mailbox there has changed. */
   | { t: 'pressure'; notice: PressureNotice }
+  /** About dead letters there, or in a mailbox there; and the answer. */
+  | { t: 'ask'; ref: number; ask: LetterAsk }
+  | { t: 'letters'; ref: number; answer: LetterAnswer }
   /** The answer to a reset begins with all interest, mailboxes and agents; this ends it. */
   | { t: 'synced' }
   /** Please answer when everything before this is applied. */

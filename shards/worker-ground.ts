@@ -18,6 +18,8 @@ export interface WorkerGround {
   readonly block: TelemetryBlock;
   /** All workers' telemetry. */
   readonly reader: TelemetryReader;
+  /** Told, once the links are started, of what two readers have died over and was for mailboxes. */
+  onPoison: OnPoison | null;
   close(): Promise<void>;
 }
 
@@ -28,16 +30,19 @@ export async function openGround(boot: BootData): Promise<WorkerGround> {
     const segment = await attachSegment(segmentPath);
     const own = segment.metrics(slot);
     const block = attachBlock(own.buffer, own.offset);
-    const onPoison: OnPoison = (_from, _urgent, recordKind) => {
+    const onPoison: OnPoison = (from, urgent, recordKind, ...record) => {
       if (recordKind === RecordKind.frames) block.ledger.count('', Reason.poison, 1);
+      else if (recordKind === RecordKind.assured) ground.onPoison?.(from, urgent, recordKind, ...record);
     };
     const links = await openLinks({ kind, slot, workers, socketsDir, segment, onPoison });
-    return {
+    const ground: WorkerGround = {
       links,
       block,
       reader: new SharedTelemetry(own.buffer, segment.metrics(0).offset, names),
+      onPoison: null,
       close: () => links.close(),
     };
+    return ground;
   }
   const links = await openLinks({ kind, slot, workers, socketsDir });
   if (counterFile === null) throw new Error('the boot data name neither a segment nor a counter file');
@@ -46,6 +51,7 @@ export async function openGround(boot: BootData): Promise<WorkerGround> {
     links,
     block: file.block,
     reader: new CounterFileReader(counterFile, names),
+    onPoison: null,
     close: async () => {
       await links.close();
       file.close();

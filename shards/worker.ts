@@ -25,6 +25,9 @@ const CHECK_INTERVAL = 250;
 const DRAIN_INTERVAL = 20;
 const QUIET = 60;
 
+/** Dead letters are logged so often (ms). */
+const REPORT_INTERVAL = 10_000;
+
 class Worker {
   readonly #boot: BootData;
   readonly #log: Logger;
@@ -38,6 +41,7 @@ class Worker {
   #draining: boolean;
   /** Messages that the journal held. */
   #recovered: number;
+  #reportedAt: number;
 
   constructor(boot: BootData, log: Logger, ground: WorkerGround, authorise: TokenCheck | null) {
     const { config } = boot;
@@ -47,6 +51,7 @@ class Worker {
     this.#connections = 0;
     this.#draining = false;
     this.#recovered = 0;
+    this.#reportedAt = Number.NEGATIVE_INFINITY;
     this.#shard = new Shard(
       boot,
       ground.links,
@@ -74,6 +79,7 @@ class Worker {
       interest: this.#shard.interest,
       publishing: this.#shard.publishing,
       consuming: this.#shard.consuming,
+      desk: this.#shard.desk,
       avro: avroControl,
       authorise,
     };
@@ -98,6 +104,8 @@ class Worker {
       this.#connections++;
       socket.on('close', closed);
     });
+    ground.onPoison = (_from, _urgent, _kind, _stamp, src, start, end) =>
+      this.#shard.assured.poisoned(src, start, end);
     startProcessGauges(ground.block);
     this.#channel = joinPrimary({
       onConnection: (socket) => this.#http.emit('connection', socket),
@@ -162,6 +170,17 @@ class Worker {
   #check(): void {
     this.#shard.check(this.#webSocket.greetings);
     this.#webSocket.check();
+    this.#reportDead();
+  }
+
+  /** As sums: what kills one message may kill a thousand. */
+  #reportDead(): void {
+    const now = performance.now();
+    if (now - this.#reportedAt < REPORT_INTERVAL) return;
+    const kinds = this.#shard.mailboxes.letters.untold();
+    if (kinds === null) return;
+    this.#reportedAt = now;
+    this.#log.warn({ slot: this.#boot.slot, ...kinds }, 'messages became dead letters: see flowbus dlq ls');
   }
 
   #notReady(): string[] {

@@ -4,6 +4,7 @@ import { capabilityAddress } from '../topics/topic.js';
 import type { OutgoingExtensions } from '../wire/extensions.js';
 import type { Priority } from '../wire/frame.js';
 import { Flag } from '../wire/frame.js';
+import type { Retry } from '../wire/retry.js';
 import { type AgentFilter, type AgentRecord, type CapabilityTarget, Directory } from './directory.js';
 import type { AgentEvents } from './events.js';
 import type { Message } from './message.js';
@@ -45,6 +46,8 @@ export interface AssuredOptions extends SendOptions {
    * 604,800,000 (a week), and less than `ttl`. Those who have no mailbox do not get them.
    */
   delay?: number | undefined;
+  /** How it is tried again when a consumer fails at it; goes with `assured`. Default: as each mailbox has it. */
+  retry?: Retry | undefined;
   /** Milliseconds to wait for the ack of an assured publish, 1 to 86,400,000. Default 5000. */
   timeout?: number | undefined;
 }
@@ -79,6 +82,7 @@ const ASSURED_OPTIONS: readonly (keyof AssuredOptions)[] = [
   'assured',
   'messageId',
   'delay',
+  'retry',
   'timeout',
 ];
 const PUBLISH_OPTIONS: readonly (keyof PublishOptions)[] = [...ASSURED_OPTIONS, 'replyTo', 'correlation'];
@@ -178,6 +182,7 @@ export class Agent {
     if (options === undefined) return outbox.write(topics.get(topic), payload, settings.lane, 0, null);
     checkCallOptions(options, PUBLISH_OPTIONS);
     if (options.assured === true) return this.publishAssured(() => topics.get(topic), payload, options);
+    refuseRetry(options);
     checkLive(options);
     return outbox.write(topics.get(topic), payload, this.laneOf(options), 0, options);
   }
@@ -198,6 +203,7 @@ export class Agent {
     if (options === undefined) return outbox.write(topics.to(agentId), payload, settings.lane, 0, null);
     checkCallOptions(options, ASSURED_OPTIONS);
     if (options.assured === true) return this.publishAssured(() => topics.to(agentId), payload, options);
+    refuseRetry(options);
     checkLive(options);
     return outbox.write(topics.to(agentId), payload, this.laneOf(options), 0, options);
   }
@@ -359,6 +365,7 @@ export class Agent {
           traceparent: options.traceparent,
           headers: options.headers,
           delay: options.delay === 0 ? undefined : options.delay,
+          retry: options.retry,
         };
         outbox.write(topic(), payload, this.laneOf(options), Flag.assured, extensions);
         dispatch.listen();
@@ -411,6 +418,10 @@ export class Agent {
     this.lookUps.add(lookUp);
     return this.undecided <= settings.maxBuffered / 2;
   }
+}
+
+function refuseRetry({ retry }: AssuredOptions): void {
+  if (retry !== undefined) throw new FlowbusError('BAD_OPTION', 'The option retry goes with assured.');
 }
 
 function capabilityOf(target: unknown): string {

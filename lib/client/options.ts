@@ -20,6 +20,7 @@ import {
   MAX_TOKEN,
 } from '../wire/control.js';
 import { DEFAULT_MAX_PAYLOAD, LANE_NORMAL, LANES, type Priority } from '../wire/frame.js';
+import { MAX_ATTEMPTS, MAX_RETRY_BASE, MAX_RETRY_CAP } from '../wire/retry.js';
 import { utf8Size } from '../wire/text.js';
 
 export interface ReconnectOptions {
@@ -62,6 +63,12 @@ export interface MailboxOptions {
    * like `balance`. Default: as the mailbox has it, at first as the broker has it.
    */
   breaker?: BreakerOptions | false | undefined;
+  /** Attempts at one message, 1 to 65,535; then it is a dead letter. Default: as the broker has it. */
+  maxAttempts?: number | undefined;
+  /** Milliseconds before a message that failed is tried again, 1 to 3,600,000, doubled each time. Default: as the broker has it. */
+  retryBase?: number | undefined;
+  /** The longest such wait, 1 to 86,400,000 ms. Default: as the broker has it. */
+  retryCap?: number | undefined;
 }
 
 export interface ConnectOptions {
@@ -346,15 +353,16 @@ export const MAILBOX_NAMES: readonly (keyof MailboxOptions)[] = [
   'maxMessages',
   'balance',
   'breaker',
+  'maxAttempts',
+  'retryBase',
+  'retryCap',
 ];
 const BREAKER_NAMES: readonly (keyof BreakerOptions)[] = ['failures', 'window', 'coolDown', 'slowAck'];
 
 /** The limits in a wish to consume. Throws BAD_OPTION. */
-export function checkLimits(
-  prefix: string,
-  options: MailboxOptions,
-): Pick<Consume, 'prefetch' | 'lease' | 'maxAge' | 'maxMessages' | 'balance' | 'breaker'> {
+export function checkLimits(prefix: string, options: MailboxOptions): Pick<Consume, keyof MailboxOptions> {
   const { prefetch, lease, maxAge, maxMessages, balance, breaker } = options;
+  const { maxAttempts, retryBase, retryCap } = options;
   return {
     prefetch: checkInteger(`${prefix}prefetch`, prefetch ?? DEFAULT_PREFETCH, 1, MAX_PREFETCH),
     lease: lease === undefined ? 0 : checkInteger(`${prefix}lease`, lease, 100, MAX_LEASE),
@@ -363,6 +371,10 @@ export function checkLimits(
       maxMessages === undefined ? 0 : checkInteger(`${prefix}maxMessages`, maxMessages, 1, 100_000_000),
     balance: balance === undefined ? null : checkBalance(`${prefix}balance`, balance),
     breaker: breaker === undefined ? null : checkBreaker(`${prefix}breaker`, breaker),
+    maxAttempts:
+      maxAttempts === undefined ? 0 : checkInteger(`${prefix}maxAttempts`, maxAttempts, 1, MAX_ATTEMPTS),
+    retryBase: retryBase === undefined ? 0 : checkInteger(`${prefix}retryBase`, retryBase, 1, MAX_RETRY_BASE),
+    retryCap: retryCap === undefined ? 0 : checkInteger(`${prefix}retryCap`, retryCap, 1, MAX_RETRY_CAP),
   };
 }
 

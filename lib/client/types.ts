@@ -2,6 +2,7 @@
 export { type ErrorCode, FlowbusError } from '../errors.js';
 export type { AgentState, Balance } from '../wire/control.js';
 export type { Priority } from '../wire/frame.js';
+export type { Retry } from '../wire/retry.js';
 export {
   Agent,
   type AgentCounts,

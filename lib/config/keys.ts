@@ -104,7 +104,7 @@ const SETTINGS = {
   retryBase: setting(
     kind.duration(1, 60 * MINUTE),
     100,
-    'wait before a message that failed is tried again; doubled with each failure',
+    'wait before a message that failed is tried again; doubled with each failure, and half of it by chance',
   ),
   retryCap: setting(kind.duration(1, 24 * 60 * MINUTE), 30 * SECOND, 'the longest such wait'),
   breakerFailures: setting(
@@ -132,6 +132,22 @@ const SETTINGS = {
     DEFAULT_SHARES.boost,
     'factor by which low and background get more while the mailbox is over 80 % full, until it is at 60 %',
   ),
+  maxAttempts: setting(
+    kind.integer(1, 65_535),
+    5,
+    'attempts at a message of a mailbox before it becomes a dead letter',
+  ),
+  poisonAfter: setting(
+    kind.integer(0, 10),
+    3,
+    'different consumers that may fail at a message before it is taken for poison and becomes a dead letter at once; 0 for any number',
+  ),
+  deadLetterSize: setting(
+    kind.size(16 * MiB, 64 * 1024 * MiB),
+    64 * MiB,
+    'dead letters that the node keeps, in memory and on the disk, where twice as much and 5 MiB for each shard may lie; the oldest go first',
+  ),
+  deadLetterAge: setting(kind.duration(SECOND, 365 * DAY), 30 * DAY, 'how long dead letters are kept'),
   links: setting(
     kind.choice(['auto', 'shared-memory', 'unix-socket']),
     'auto',

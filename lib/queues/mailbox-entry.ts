@@ -1,4 +1,5 @@
 /** One message in a mailbox: where its frame lies, and how far its delivery has come. */
+import type { Attempt, Life } from './attempts.js';
 import type { Consumer } from './consumer.js';
 import type { Mailbox } from './mailbox.js';
 import type { Timer } from './timing-wheel.js';
@@ -38,10 +39,13 @@ export class MailboxEntry implements Timer<MailboxEntry> {
   segment: number;
   /** Bytes that it takes there: with the names beside it, several times the frame at worst. */
   stored: number;
-  /** Attempts that failed: nacked, or not acked in time. */
+  /** Attempts that failed, see attempts.ts. */
   failures: number;
   /** The consumer that failed at it last; -1: none yet. */
   failedAt: number;
+  /** The last of them, and what became of it before it was replayed; null: nothing. */
+  attempts: Attempt[] | null;
+  lives: Life[] | null;
   /** Somebody may have got it already. */
   repeated: boolean;
   /** Others with its key wait for it. */
@@ -90,6 +94,8 @@ export class MailboxEntry implements Timer<MailboxEntry> {
     this.stored = 0;
     this.failures = 0;
     this.failedAt = -1;
+    this.attempts = null;
+    this.lives = null;
     this.repeated = false;
     this.holdsKey = false;
     this.heir = null;

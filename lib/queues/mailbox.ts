@@ -6,7 +6,8 @@
  *
  *   put ─▶ (delayed ─▶) ready (five lanes) ─take─▶ leased ─ack─▶ gone
  *                          ▲                         │ nack, lease over, consumer left
- *                          └─────── resting ◀────────┘
+ *                          └─────── resting ◀────────┤
+ *                                                    └─▶ dead: too many attempts or consumers have failed, or its time is over
  *
  * What ends at a time (a delay, a lease, the rest before another attempt) is a timer in a wheel, which all mailboxes of a shard share.
  *
@@ -15,8 +16,9 @@
  * Of the messages with one ordering key, one at a time is leased or waits to be tried again; the others are parked behind it. As
  * long as some are, a consumer that has acked one gets the next, so that what it knows of the key serves it again.
  */
-import type { Balance, BreakerReason } from '../wire/control.js';
+import type { Balance } from '../wire/control.js';
 import { LANE_COUNT } from '../wire/frame.js';
+import { type Cause, deadOf, noteFailure, type Outcome, type RetryPolicy, waitOf } from './attempts.js';
 import { Balancer } from './balance.js';
 import { type BreakerPolicy, SLOW_SHARE } from './breaker.js';
 import type { Consumer } from './consumer.js';
@@ -27,7 +29,7 @@ import { EntryState, type MailboxEntry } from './mailbox-entry.js';
 import { OrderingKeys } from './ordering-keys.js';
 import type { TimingWheel } from './timing-wheel.js';
 
-export interface MailboxPolicy {
+export interface MailboxPolicy extends RetryPolicy {
   /** Messages, and bytes of their frames, that it holds at most. */
   maxMessages: number;
   maxBytes: number;
@@ -35,9 +37,6 @@ export interface MailboxPolicy {
   maxAge: number;
   /** Milliseconds that a consumer has for one message. */
   lease: number;
-  /** Milliseconds before a message that failed is tried again: doubled with each failure, up to the cap. */
-  retryBase: number;
-  retryCap: number;
   /** How its messages are shared out. */
   balance: Balance;
   /** What keeps them from consumers that fail at them. */
@@ -47,8 +46,8 @@ export interface MailboxPolicy {
 const EXPIRED_PER_CHECK = 10_000;
 
 export interface MailboxOwner {
-  /** It was dropped: its time to live, or the time that a mailbox keeps it, is over. */
-  onExpired(entry: MailboxEntry): void;
+  /** It is in the mailbox no more, and nobody has acked it. */
+  onDead(entry: MailboxEntry, cause: Cause): void;
   /** It will be tried again, for the `entry.failures`th time. */
   onFailed(entry: MailboxEntry): void;
   /** The time of one was up: there may be something to hand out. */
@@ -159,13 +158,17 @@ export class Mailbox {
     this.#balancer.add(consumer);
   }
 
-  /** Its unacked messages are tried again, in their order and at once: that it left says nothing about them. */
-  detach(consumer: Consumer): void {
+  /**
+   * Its unacked messages are tried again, in their order and at once: that it left says nothing about them. `broke`: it left
+   * without a goodbye, and that is held against the one that it had longest.
+   */
+  detach(consumer: Consumer, broke: boolean, wall: number): void {
     if (!this.#balancer.remove(consumer)) return;
     consumer.left = true;
     const back: MailboxEntry[] = [];
     for (let entry = this.#leases.head; entry !== null; entry = entry.next)
       if (entry.consumer === consumer) back.push(entry);
+    if (broke && back.length > 0 && this.#failed(back[0], 'left', '', wall)) back.shift();
     back.sort((a, b) => b.offset - a.offset);
     for (const entry of back) {
       this.#unlease(entry);
@@ -223,11 +226,11 @@ export class Mailbox {
     return entry;
   }
 
-  /** The message failed, and is tried again later. Null as for `ack`. */
-  nack(consumer: Consumer, offset: number, now: number): MailboxEntry | null {
+  /** The message failed, and is tried again later, or dead. Null as for `ack`. */
+  nack(consumer: Consumer, offset: number, reason: string, now: number, wall: number): MailboxEntry | null {
     const entry = this.#leased.get(offset);
     if (entry === undefined || entry.consumer !== consumer) return null;
-    this.#fail(entry, 'nack', now);
+    this.#fail(entry, 'nack', reason, now, wall);
     return entry;
   }
 
@@ -246,8 +249,8 @@ export class Mailbox {
   }
 
   /** The time of `entry` is up, which is of this mailbox: its lease ends, its delay is over, or it is tried again. */
-  due(entry: MailboxEntry, now: number): void {
-    if (entry.state === EntryState.leased) this.#fail(entry, 'timeout', now);
+  due(entry: MailboxEntry, now: number, wall: number): void {
+    if (entry.state === EntryState.leased) this.#fail(entry, 'timeout', '', now, wall);
     else {
       const { state } = entry;
       this.#return(entry);
@@ -317,7 +320,7 @@ export class Mailbox {
 
   #expire(entry: MailboxEntry): void {
     this.#remove(entry);
-    this.#owner.onExpired(entry);
+    this.#owner.onDead(entry, 'expired');
   }
 
   #isOver(entry: MailboxEntry, wall: number): boolean {
@@ -330,17 +333,26 @@ export class Mailbox {
     return now > entry.due - lease + (breaker.slowAck || lease * SLOW_SHARE);
   }
 
-  #fail(entry: MailboxEntry, reason: BreakerReason, now: number): void {
+  #fail(entry: MailboxEntry, outcome: 'nack' | 'timeout', reason: string, now: number, wall: number): void {
     const { id, breaker } = entry.consumer!;
-    breaker.failed(entry.offset, reason, reason === 'nack' && entry.failedAt === id, now);
+    breaker.failed(entry.offset, outcome, outcome === 'nack' && entry.failedAt === id, now);
     entry.failedAt = id;
+    if (this.#failed(entry, outcome, reason, wall)) return;
     this.#unlease(entry);
-    entry.failures++;
-    const { retryBase, retryCap } = this.policy;
-    const wait = Math.min(retryCap, retryBase * 2 ** Math.min(30, entry.failures - 1));
-    // Half of it by chance, so that what failed together does not come back together.
-    this.#restUntil(entry, EntryState.resting, now + wait / 2 + (wait / 2) * this.#jitter());
-    this.#owner.onFailed(entry);
+    this.#restUntil(entry, EntryState.resting, now + waitOf(entry, this.policy, this.#jitter()));
+  }
+
+  /** Counts a failure of what is leased; true when it is dead by that, and in no list any more. */
+  #failed(entry: MailboxEntry, outcome: Outcome, reason: string, wall: number): boolean {
+    noteFailure(entry, entry.consumer!.name, outcome, reason, wall);
+    const cause = deadOf(entry, this.policy);
+    if (cause === null) {
+      this.#owner.onFailed(entry);
+      return false;
+    }
+    this.#remove(entry);
+    this.#owner.onDead(entry, cause);
+    return true;
   }
 
   #unlease(entry: MailboxEntry): void {

@@ -8,11 +8,12 @@
  * number, never half of each. Atomics would make the same store a fenced one, and so slower, for no gain: readers
  * need no order between two counters.
  */
+import { LETTER_KINDS } from '../dead-letter.js';
 import { LANES } from '../wire/frame.js';
 
 /**
  * Cell of each counter and gauge. Written as a literal, so that the engine treats the numbers as constants.
- * One cell per lane: `C.shedsCritical + lane`.
+ * One cell per lane: `C.shedsCritical + lane`; one per kind of dead letter: `C.diedNetworkTimeout + kind`.
  */
 export const C = {
   connections: 0,
@@ -81,6 +82,18 @@ export const C = {
   mailboxesPressed: 63,
   mailboxesEmergency: 64,
   mailboxReturned: 65,
+  deadLetters: 66,
+  deadLetterBytes: 67,
+  diedNetworkTimeout: 68,
+  diedAgentUnavailable: 69,
+  diedMessageCorruption: 70,
+  diedCircuitBreaker: 71,
+  diedPoisonMessage: 72,
+  diedUnknownError: 73,
+  deadLettersTooMany: 74,
+  deadLettersTooOld: 75,
+  deadLettersReplayed: 76,
+  deadLettersPurged: 77,
 } as const;
 export type CounterName = keyof typeof C;
 
@@ -120,6 +133,11 @@ function shed(lane: number): MetricEntry {
   });
 }
 
+function died(kind: number): MetricEntry {
+  return counter('mailbox_dead', 'Messages that became dead letters, by kind.', { kind: LETTER_KINDS[kind] });
+}
+
+const DROPPED = 'Dead letters dropped, the oldest first, since they were too many or too old.';
 const ROUTED = 'Frames routed, by how many takers (sessions here, other workers) they had.';
 const ROUTES = 'Look-ups in the route cache.';
 const LINK_FRAMES = 'Frames over the links to the other workers.';
@@ -203,7 +221,19 @@ export const METRICS: Readonly<Record<CounterName, MetricEntry>> = {
   breakersOpened: counter('breaker_changes', BREAKERS, { state: 'open' }),
   breakersHalfOpened: counter('breaker_changes', BREAKERS, { state: 'half-open' }),
   breakersClosed: counter('breaker_changes', BREAKERS, { state: 'closed' }),
-  mailboxExpired: counter('mailbox_expired', 'Messages dropped from mailboxes because their time was over.'),
+  mailboxExpired: counter('mailbox_expired', 'Messages taken out of mailboxes because their time was over.'),
+  deadLetters: gauge('dead_letters', 'Dead letters that are kept.'),
+  deadLetterBytes: gauge('dead_letter_bytes', 'Bytes of the dead letters that are kept.'),
+  diedNetworkTimeout: died(0),
+  diedAgentUnavailable: died(1),
+  diedMessageCorruption: died(2),
+  diedCircuitBreaker: died(3),
+  diedPoisonMessage: died(4),
+  diedUnknownError: died(5),
+  deadLettersTooMany: counter('dead_letters_dropped', DROPPED, { reason: 'size' }),
+  deadLettersTooOld: counter('dead_letters_dropped', DROPPED, { reason: 'age' }),
+  deadLettersReplayed: counter('dead_letters_replayed', 'Dead letters that were replayed.'),
+  deadLettersPurged: counter('dead_letters_purged', 'Dead letters that were purged.'),
   journalUnread: gauge(
     'journal_unread',
     'Share of its journal that a starting shard has still to read, 0 to 1.',

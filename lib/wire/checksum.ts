@@ -50,6 +50,28 @@ export function checksumSeed(sender: string, topic: string): number {
   return crc32(t, 0, t.length, crc32(SEPARATOR, 0, 1, crc32(s, 0, s.length, 0)));
 }
 
+/** Remembers the seed of the pair that was asked for last: neighbours mostly have the same. */
+export class Seeds {
+  #sender: string;
+  #topic: string;
+  #seed: number;
+
+  constructor() {
+    this.#sender = '';
+    this.#topic = '';
+    this.#seed = checksumSeed('', '');
+  }
+
+  of(sender: string, topic: string): number {
+    if (sender !== this.#sender || topic !== this.#topic) {
+      this.#seed = checksumSeed(sender, topic);
+      this.#sender = sender;
+      this.#topic = topic;
+    }
+    return this.#seed;
+  }
+}
+
 /** The checksum that the frame at `b[o, o + total)` must bear: bytes 0-27 and 40-end, from `seed`. */
 export function frameChecksum(b: Uint8Array, o: number, total: number, seed: number): number {
   return crc32(b, o + HEADER_SIZE, o + total, crc32(b, o, o + OFFSET_CHECKSUM, seed));

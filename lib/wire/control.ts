@@ -6,6 +6,7 @@ import { FlowbusError } from '../errors.js';
 import { MAX_CORRELATION } from './extensions.js';
 import { Fields } from './fields.js';
 import { Encoding, HEADER_SIZE, LANE_COUNT, LANE_NORMAL, MAX_SENDER, MAX_TOPIC_BYTES } from './frame.js';
+import { MAX_ATTEMPTS, MAX_RETRY_BASE, MAX_RETRY_CAP } from './retry.js';
 import { readUtf8, toHex, utf8 } from './text.js';
 
 /** Limits, in bytes where nothing else is said. */
@@ -191,6 +192,10 @@ export interface Consume {
   /** Null: as the mailbox has it. */
   balance: Balance | null;
   breaker: BreakerWish | null;
+  /** Attempts, and milliseconds; 0 likewise. */
+  maxAttempts: number;
+  retryBase: number;
+  retryCap: number;
 }
 
 export interface Consuming {
@@ -375,13 +380,16 @@ function consume(f: Fields): Consume {
 /** What a wish to consume says of the mailbox itself, in frames and at the JSON door alike. */
 export function mailboxLimits(
   f: Fields,
-): Pick<Consume, 'lease' | 'maxAge' | 'maxMessages' | 'balance' | 'breaker'> {
+): Omit<Consume, 'mailbox' | 'group' | 'pattern' | 'capability' | 'prefetch'> {
   return {
     lease: f.integer('lease', 0, MAX_LEASE, 0),
     maxAge: f.integer('maxAge', 0, MAX_MAILBOX_AGE, 0),
     maxMessages: f.integer('maxMessages', 0, MAX_INT, 0),
     balance: (f.any('balance') ?? null) === null ? null : f.oneOf('balance', BALANCES),
     breaker: breakerWish(f.object('breaker')),
+    maxAttempts: f.integer('maxAttempts', 0, MAX_ATTEMPTS, 0),
+    retryBase: f.integer('retryBase', 0, MAX_RETRY_BASE, 0),
+    retryCap: f.integer('retryCap', 0, MAX_RETRY_CAP, 0),
   };
 }
 

@@ -23,6 +23,7 @@ import {
   writeU32,
   writeU64,
 } from './frame.js';
+import { type Retry, readRetry } from './retry.js';
 import { LastText, readUtf8, utf8Size, writeUtf8 } from './text.js';
 
 export const DELIVERY_HEADER = 24;
@@ -34,6 +35,8 @@ export const ACK_SIZE = 16;
 export const NACK_HEADER = 12;
 export const MAX_NACK_REASON = 1024;
 const REPEATED = 1;
+/** Reasons are for people: what is no UTF-8 in them becomes U+FFFD. */
+const lenient = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** Writes a deliver frame at `o` of `b`, of which `view` is a view, around the publish frame `src[start, end)`; returns where it ends. */
 export function writeDelivery(
@@ -93,6 +96,12 @@ export function delayOfFrame(b: Uint8Array, start: number, end: number): number 
 /** Where the message id of the publish frame `b[start, end)` begins, which was checked before; -1 without. See `endOfExtension`. */
 export function idOfFrame(b: Uint8Array, start: number, end: number): number {
   return find(b, start, end, Extension.messageId);
+}
+
+/** What the publish frame `b[start, end)`, which was checked before, says about being tried again; null: nothing. */
+export function retryOfFrame(b: Uint8Array, start: number, end: number): Retry | null {
+  const value = find(b, start, end, Extension.retry);
+  return value < 0 ? null : readRetry(b, value);
 }
 
 function find(b: Uint8Array, start: number, end: number, type: Extension): number {
@@ -179,4 +188,11 @@ export function nackPayload(mailbox: number, offset: number, reason: string): Ui
   writeU64(b, 4, offset);
   if (b.length > NACK_HEADER) writeUtf8(b, NACK_HEADER, text);
   return b;
+}
+
+/** Why, out of the payload `b[start, end)` of a nack frame, as one line: no control characters, and within its bound. */
+export function nackReason(b: Uint8Array, start: number, end: number): string {
+  const from = start + NACK_HEADER;
+  const text = lenient.decode(b.subarray(from, Math.min(end, from + MAX_NACK_REASON)));
+  return text.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ');
 }

@@ -5,6 +5,7 @@
  */
 import { type ErrorCode, FlowbusError } from '../errors.js';
 import { Flag, MAX_TOPIC_BYTES, readU32, writeU32 } from './frame.js';
+import { checkRetry, isRetry, RETRY_SIZE, type Retry, readRetry, writeRetry } from './retry.js';
 import { isUtf8, readUtf8, toHex, utf8Size, writeUtf8 } from './text.js';
 
 export const Extension = {
@@ -16,6 +17,7 @@ export const Extension = {
   traceparent: 6,
   signature: 7,
   headers: 8,
+  retry: 9,
   delay: 10,
 } as const;
 export type Extension = (typeof Extension)[keyof typeof Extension];
@@ -46,7 +48,7 @@ export const MAX_DELAY = 604_800_000;
 export const EXTENSION_FLAGS = Flag.expires | Flag.wantsReply | Flag.signed;
 
 // By type: the least and the greatest size of a value, and whether it is text.
-const LEAST = Uint16Array.of(0, 1, 1, 1, 4, 1, TRACEPARENT_SIZE, 1, 0, 1, 4);
+const LEAST = Uint16Array.of(0, 1, 1, 1, 4, 1, TRACEPARENT_SIZE, 1, 0, RETRY_SIZE, 4);
 const GREATEST = Uint16Array.of(
   0,
   MAX_TOPIC_BYTES,
@@ -57,7 +59,7 @@ const GREATEST = Uint16Array.of(
   TRACEPARENT_SIZE,
   MAX_SIGNATURE,
   MAX_EXTENSION_SIZE,
-  0,
+  RETRY_SIZE,
   4,
 );
 const IS_TEXT = Uint8Array.of(0, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0);
@@ -133,6 +135,7 @@ export class Extensions {
       if (IS_TEXT[type] === 1 && !isUtf8(b, value, i)) return 'BAD_UTF8';
       if (type === Extension.ttl && !isTtl(readU32(b, value))) return 'BAD_EXTENSION';
       if (type === Extension.delay && !isDelay(readU32(b, value))) return 'BAD_EXTENSION';
+      if (type === Extension.retry && !isRetry(b, value)) return 'BAD_EXTENSION';
       if (type === Extension.headers) {
         const code = checkHeaders(b, value, i);
         if (code !== null) return code;
@@ -219,6 +222,10 @@ export class Extensions {
     return this.#view(Extension.signature);
   }
 
+  get retry(): Retry | null {
+    return this.has(Extension.retry) ? readRetry(this.#bytes, this.#starts[Extension.retry]) : null;
+  }
+
   /** User headers, made anew at each call. Of a repeated name the last one counts. */
   get headers(): Record<string, string> | null {
     if (!this.has(Extension.headers)) return null;
@@ -267,6 +274,8 @@ export interface OutgoingExtensions {
   headers?: Readonly<Record<string, string>>;
   /** For mailboxes: not delivered before, whole milliseconds, 1..604,800,000, and less than `ttl`. */
   delay?: number;
+  /** For mailboxes: how it is tried again when it failed. */
+  retry?: Retry | undefined;
 }
 
 export const TTL_RULE = `ttl must be whole milliseconds, 1 to ${MAX_TTL}.`;
@@ -315,6 +324,10 @@ export function extensionsSize(e: OutgoingExtensions): number {
     size += PREFIX + 4;
   }
   if (e.headers !== undefined) size += PREFIX + headersSize(e.headers);
+  if (e.retry !== undefined) {
+    checkRetry(e.retry);
+    size += PREFIX + RETRY_SIZE;
+  }
   if (e.delay !== undefined) {
     if (!isDelay(e.delay)) throw new FlowbusError('BAD_OPTION', DELAY_RULE);
     if (e.ttl !== undefined && e.ttl <= e.delay)
@@ -333,7 +346,7 @@ export function extensionFlags(e: OutgoingExtensions): number {
     (e.ttl === undefined ? 0 : Flag.expires | Flag.extensions) |
     (e.replyTo === undefined ? 0 : Flag.wantsReply | Flag.extensions) |
     (e.signature === undefined ? 0 : Flag.signed | Flag.extensions);
-  const others = e.correlation ?? e.messageId ?? e.key ?? e.traceparent ?? e.headers ?? e.delay;
+  const others = e.correlation ?? e.messageId ?? e.key ?? e.traceparent ?? e.headers ?? e.retry ?? e.delay;
   return others === undefined ? flags : flags | Flag.extensions;
 }
 
@@ -393,5 +406,11 @@ export function writeExtensions(b: Uint8Array, o: number, e: OutgoingExtensions)
   end = writeValue(b, end, Extension.traceparent, e.traceparent);
   end = writeValue(b, end, Extension.signature, e.signature);
   if (e.headers !== undefined) end = writeHeaders(b, end, e.headers);
+  if (e.retry !== undefined) {
+    b[end] = Extension.retry;
+    writeSize(b, end + 1, RETRY_SIZE);
+    writeRetry(b, end + PREFIX, e.retry);
+    end += PREFIX + RETRY_SIZE;
+  }
   return e.delay === undefined ? end : writeNumber(b, end, Extension.delay, e.delay);
 }

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import type { Agent, AssuredOptions, SendOptions } from '../../lib/client/index.js';
+import type { Agent, AssuredOptions, Retry, SendOptions } from '../../lib/client/index.js';
 import { FlowbusError } from '../../lib/errors.js';
 import { capabilityAddress } from '../../lib/topics/topic.js';
 import { note, noteError, withAgent } from './client.js';
@@ -10,7 +10,9 @@ import {
   type ClientOptions,
   type MessageOptions,
   parseCapability,
+  parseCount,
   parseDelay,
+  parseWait,
 } from './options.js';
 import type { Output } from './output.js';
 
@@ -20,6 +22,9 @@ interface PubOptions extends ClientOptions, MessageOptions {
   readonly assured?: boolean;
   readonly capability?: string;
   readonly delay?: number;
+  readonly maxAttempts?: number;
+  readonly retryBase?: number;
+  readonly retryCap?: number;
 }
 
 const EXAMPLES = `
@@ -45,6 +50,15 @@ export function sendOptions(options: MessageOptions): SendOptions {
     ...(key !== undefined && { key }),
     ...(header !== undefined && { headers: header }),
   };
+}
+
+function retryOptions({ assured, maxAttempts, retryBase: base, retryCap: cap }: PubOptions): {
+  retry?: Retry;
+} {
+  if (maxAttempts === undefined && base === undefined && cap === undefined) return {};
+  if (!assured)
+    throw new FlowbusError('BAD_OPTION', '--max-attempts, --retry-base and --retry-cap go with --assured');
+  return { retry: { maxAttempts, base, cap } };
 }
 
 async function* payloads(argument: string | undefined, whole: boolean): AsyncGenerator<Uint8Array> {
@@ -104,7 +118,11 @@ async function pub(args: readonly string[], options: PubOptions, output: Output)
         noteError(output, json, error);
       });
       const { delay } = options;
-      const send: AssuredOptions = { ...sendOptions(options), ...(delay !== undefined && { delay }) };
+      const send: AssuredOptions = {
+        ...sendOptions(options),
+        ...retryOptions(options),
+        ...(delay !== undefined && { delay }),
+      };
       let published = 0;
       let stored = 0;
       try {
@@ -152,6 +170,21 @@ export function addPub(program: Command, output: Output, done: (exit: Exit) => v
       new Option('--delay <duration>', 'with --assured: not delivered before, 1ms to 7d').argParser(
         parseDelay,
       ),
+    )
+    .addOption(
+      new Option(
+        '--max-attempts <number>',
+        'with --assured: attempts at it before it becomes a dead letter (default: as the mailbox has it)',
+      ).argParser(parseCount),
+    )
+    .addOption(
+      new Option(
+        '--retry-base <duration>',
+        'with --assured: wait after the first failure, doubled each time',
+      ).argParser(parseWait),
+    )
+    .addOption(
+      new Option('--retry-cap <duration>', 'with --assured: the longest such wait').argParser(parseWait),
     );
   addMessageOptions(command)
     .addHelpText('after', EXAMPLES)

@@ -21,7 +21,7 @@ import type { Refusal } from '../publishing.js';
 import type { Session, Sink } from '../session.js';
 import type { Opened } from '../sessions.js';
 import { agentPage } from './agents.js';
-import { closeWith } from './closing.js';
+import { closeWith, LEAVING } from './closing.js';
 import { specOf } from './consume.js';
 import type { DoorContext } from './context.js';
 import { admit, subscribeProblem } from './hello.js';
@@ -29,8 +29,6 @@ import { admit, subscribeProblem } from './hello.js';
 const MAX_PING = 125;
 /** RFC 6455, 5.2: FIN and opcode "binary". */
 const FIN_BINARY = 0x82;
-/** Close codes that an agent leaves with on purpose; after any other it may come back and resume. */
-const LEAVING = new Set([1000, 1001]);
 
 const State = { greeting: 0, opening: 1, open: 2, closed: 3 } as const;
 

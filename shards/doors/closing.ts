@@ -5,6 +5,8 @@ import type { ErrorCode } from '../../lib/errors.js';
 /** Close codes (RFC 6455, 7.4.1). */
 const POLICY_VIOLATION = 1008;
 export const TOO_BIG_MESSAGE = 1009;
+/** Those that an agent leaves with on purpose; after any other it may come back and resume. */
+export const LEAVING: ReadonlySet<number> = new Set([1000, 1001]);
 /** A client that does not answer the close is not waited for: `ws` allows 30 s, which a flood of them would add up to. */
 const CLOSE_TIMEOUT = 2000;
 

@@ -14,23 +14,15 @@ import { subscribeProblem } from './hello.js';
 
 /** Throws BAD_CONTROL, BAD_PATTERN, FORBIDDEN_TOPIC. */
 export function specOf(agent: AgentRecord, wish: Consume): ConsumeSpec {
-  const {
-    mailbox: kind,
-    group,
-    pattern,
-    capability,
-    prefetch,
-    lease,
-    maxAge,
-    maxMessages,
-    balance,
-    breaker,
-  } = wish;
-  const limits = { consumer: agent.agentId, prefetch, lease, maxAge, maxMessages, balance, breaker };
+  const { mailbox: kind, group, pattern, capability, prefetch, lease, maxAge, maxMessages } = wish;
+  const { maxAttempts, retryBase, retryCap, balance, breaker } = wish;
+  const consumer = agent.agentId;
+  const retries = { maxAttempts, retryBase, retryCap };
+  const limits = { prefetch, lease, maxAge, maxMessages, ...retries, balance, breaker };
   if (kind === 'agent') {
     if (group !== null || pattern !== null || capability !== null)
       throw new FlowbusError('BAD_CONTROL', "An agent's own mailbox has no group, pattern or capability.");
-    return { kind, name: agent.agentId, pattern: agentAddress(agent.agentId), ...limits };
+    return { kind, name: consumer, pattern: agentAddress(consumer), consumer, ...limits };
   }
   if (kind === 'capability') {
     if (capability === null || group !== null || pattern !== null)
@@ -43,7 +35,7 @@ export function specOf(agent: AgentRecord, wish: Consume): ConsumeSpec {
         'FORBIDDEN_TOPIC',
         `Agent ${agent.agentId} has not said in its hello that it has the capability ${capability}.`,
       );
-    return { kind, name: capability, pattern: capabilityAddress(capability), ...limits };
+    return { kind, name: capability, pattern: capabilityAddress(capability), consumer, ...limits };
   }
   if (group === null || pattern === null || capability !== null)
     throw new FlowbusError('BAD_CONTROL', 'A group has a name and a pattern, and no capability.');
@@ -51,5 +43,5 @@ export function specOf(agent: AgentRecord, wish: Consume): ConsumeSpec {
   if (problem !== null) throw new FlowbusError('BAD_CONTROL', `group ${JSON.stringify(group)}: ${problem}`);
   const wrong = subscribeProblem(pattern);
   if (wrong !== null) throw wrong;
-  return { kind, name: group, pattern, ...limits };
+  return { kind, name: group, pattern, consumer, ...limits };
 }

@@ -1,6 +1,7 @@
 /** What every door of a shard works with. */
 import type { ControlCodec } from '../../lib/wire/control.js';
 import type { Consuming } from '../consuming.js';
+import type { DeadLetterDesk } from '../dead-letter-desk.js';
 import type { Exchange } from '../exchange.js';
 import type { Gate } from '../http/gate.js';
 import type { Interest } from '../interest.js';
@@ -24,6 +25,7 @@ export interface DoorContext {
   readonly interest: Interest;
   readonly publishing: Publishing;
   readonly consuming: Consuming;
+  readonly desk: DeadLetterDesk;
   /** Avro control payloads; the codec for JSON ones is in lib/wire/control.ts. */
   readonly avro: ControlCodec;
   /** Null when everybody may come in: then a hello is decided at once. */

@@ -11,6 +11,7 @@ import type { Gate } from '../http/gate.js';
 import type {
   AgentFilter,
   AgentRecords,
+  DeadLetterPort,
   HttpDoorPort,
   PublishOptions,
   Readiness,
@@ -34,6 +35,7 @@ const PAGE_BYTES = 1024 * 1024;
 export class HttpPort implements HttpDoorPort {
   readonly gate: Gate;
   readonly maxPayload: number;
+  readonly deadLetters: DeadLetterPort;
   readonly #context: DoorContext;
   readonly #entry: Entry;
   readonly #publisher: Session;
@@ -52,6 +54,7 @@ export class HttpPort implements HttpDoorPort {
   ) {
     this.gate = context.gate;
     this.maxPayload = context.maxPayload;
+    this.deadLetters = context.desk;
     this.#context = context;
     this.#entry = new Entry(context);
     this.#publisher = context.sessions.openPublisher(NAME);

@@ -12,7 +12,7 @@ import { type JsonAnswer, type JsonMessage, type JsonOp, parseOp, referenceIn } 
 import type { Session, Sink } from '../session.js';
 import type { Opened } from '../sessions.js';
 import { jsonPage } from './agents.js';
-import { closeWith } from './closing.js';
+import { closeWith, LEAVING } from './closing.js';
 import type { DoorContext } from './context.js';
 import { type Entering, Entry } from './entry.js';
 import { admit, subscribeProblem } from './hello.js';
@@ -100,13 +100,15 @@ export class JsonConnection implements Sink {
     this.#fail('OVERSIZED', `A message may have ${this.#context.maxPayload} bytes.`, 0);
   }
 
-  closed(): void {
+  closed(code: number): void {
     const session = this.#session;
     this.#state = State.closed;
     this.#session = null;
     this.#forgetRequests();
     if (session === null || session.sink !== this) return;
     this.#context.exchange.counters[C.disconnects]++;
+    // Whoever speaks JSON cannot resume; that it broke off counts all the same.
+    if (session.consumes !== null && !LEAVING.has(code)) this.#context.exchange.leave(session, true);
     this.#context.sessions.lost(session, false);
   }
 

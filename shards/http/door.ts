@@ -5,6 +5,9 @@
  *   POST /v1/publish/<topic>?assured=true&id=&delay=&priority=&ttl=&key= stored in mailboxes        200
  *   GET  /v1/subscribe?pattern=…&access_token=                          server-sent events         200
  *   GET  /v1/agents?type=&capability=&id=&online=&cursor=&limit=        JSON                       200
+ *   GET  /v1/dead-letters[/<id>]?mailbox=&kind=&topic=&since=&…         JSON                       200
+ *   POST /v1/dead-letters/replay?id= or a filter                        JSON                       200
+ *   DELETE /v1/dead-letters[/<id>]?id= or a filter                      JSON                       200
  *   GET  /metrics                                                       Prometheus                 200
  *   GET  /healthz                                                       the event loop runs        200
  *   GET  /readyz                                                        takes traffic              200 or 503
@@ -15,6 +18,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { FlowbusError } from '../../lib/errors.js';
 import { answer, answerError, answerFailure, answerJson, type Visit } from './answer.js';
 import { readBody } from './body.js';
+import { answerDeadLetters, deadLetterMethods } from './dead-letters.js';
 import { answerPreflight, isPreflight, openToPage } from './pages.js';
 import type { HttpDoorPort } from './port.js';
 import { assuredOptions, checkPayload, encodingOf, publishOptions, roomFor, topicOf } from './publish.js';
@@ -95,7 +99,7 @@ class HttpDoor<Caller> {
       answerError(visit, new FlowbusError(problem));
       return;
     }
-    const route = this.#routes.get(publishing ? PUBLISH : path);
+    const route = this.#routes.get(publishing ? PUBLISH : path) ?? this.#deadLetters(path);
     if (route === undefined) {
       answerError(visit, new FlowbusError('NOT_FOUND'));
       return;
@@ -184,6 +188,18 @@ class HttpDoor<Caller> {
     await this.#port.authorise(bearerOf(visit.req.headers));
     const { contentType, body } = await this.#port.metrics();
     answer(visit, 200, contentType, body);
+  }
+
+  #deadLetters(path: string): Route | undefined {
+    const methods = deadLetterMethods(path);
+    if (methods === null) return undefined;
+    const answer = async (visit: RoutedVisit): Promise<void> => {
+      const { req, query } = visit;
+      await this.#port.authorise(bearerOf(req.headers));
+      const { deadLetters } = this.#port;
+      answerJson(visit, 200, await answerDeadLetters(deadLetters, path, req.method ?? '', query));
+    };
+    return { methods, forPages: true, answer };
   }
 
   #ready(visit: RoutedVisit): void {

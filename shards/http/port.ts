@@ -1,4 +1,11 @@
 /** What the HTTP door needs of the shard behind it. */
+import type {
+  LetterChoice,
+  LetterCount,
+  LetterDetail,
+  LetterFilter,
+  LetterPage,
+} from '../../lib/dead-letter.js';
 import type { ErrorCode } from '../../lib/errors.js';
 import type { Encoding } from '../../lib/wire/frame.js';
 import type { JsonAgentRecord } from '../../lib/wire/json.js';
@@ -66,6 +73,14 @@ export interface StreamHandle {
   close(): void;
 }
 
+export interface DeadLetterPort {
+  /** At most `limit` letters behind the cursor, null = from the newest. */
+  list(filter: LetterFilter, cursor: string | null, limit: number): Promise<LetterPage>;
+  show(id: string): Promise<LetterDetail>;
+  replay(choice: LetterChoice): Promise<LetterCount>;
+  purge(choice: LetterChoice): Promise<LetterCount>;
+}
+
 /** `Caller` is whatever `authorise` makes of the token; the door only hands it back. */
 export interface HttpDoorPort<Caller = void> {
   /** Asked first, for every request. */
@@ -108,6 +123,7 @@ export interface HttpDoorPort<Caller = void> {
   ): StreamHandle | Promise<StreamHandle>;
   /** At most `limit` (1 to 500) records behind the cursor; null = from the first. */
   agents(filter: AgentFilter, cursor: string | null, limit: number): AgentRecords | Promise<AgentRecords>;
+  readonly deadLetters: DeadLetterPort;
   ready(): Readiness;
   /** The metrics page, see lib/telemetry/prometheus.ts. */
   metrics(): Promise<{ readonly contentType: string; readonly body: string }>;

@@ -77,7 +77,8 @@ function onlineOf(text: string | null): boolean | null {
   return text === 'true';
 }
 
-function limitOf(text: string | null): number {
+/** How many records a page may have. Throws FlowbusError BAD_OPTION. */
+export function limitOf(text: string | null): number {
   if (text === null) return DEFAULT_RECORDS;
   const limit = /^\d{1,4}$/.test(text) ? Number(text) : 0;
   if (limit < 1 || limit > MAX_RECORDS) {

@@ -1,6 +1,6 @@
 /**
  * Records that a full disk did not take and that must not be forgotten: which messages have left, and what mailboxes are. Messages
- * are none, for their publishers are told; nor are counts of failures, which would begin anew. Bounded: each message leaves once,
+ * are none, for their publishers are told; nor is what failed of them, which would begin anew. Bounded: each message leaves once,
  * and of a mailbox only the last word counts.
  */
 import { readU32, writeU32 } from '../../lib/wire/frame.js';
@@ -23,7 +23,7 @@ export class Debts {
   collect(records: Uint8Array): void {
     for (let o = 0; o < records.length; o += readU32(records, o)) {
       const type = records[o + 4];
-      if (type === RecordType.message || type === RecordType.failed) continue;
+      if (type === RecordType.message || type === RecordType.failed || type === RecordType.lives) continue;
       const record = Buffer.from(records.subarray(o, o + readU32(records, o)));
       if (type === RecordType.gone) this.#gone.push(record);
       else this.#mailboxes.set(readU32(record, 12), record);

@@ -34,6 +34,7 @@ import {
   messageSize,
   RecordType,
   readSegment,
+  SHORT_RECORD,
   type StoredMessage,
   writeMailbox,
   writeMessage,
@@ -49,6 +50,8 @@ export interface JournalSettings {
   fsync: Fsync;
   /** Bytes of messages that it holds at most. */
   maxBytes: number;
+  /** Bytes after which a new file begins; default 16 MiB. */
+  segmentBytes?: number;
   /** Write and flush the file; tests hand in a disk that is full, slow or broken. */
   write?: typeof writeSync;
   sync?: (fd: number, done: (error: Error | null) => void) => void;
@@ -61,6 +64,14 @@ const PIECE_BYTES = MAX_BLOCK;
 const TIGHT_BYTES = RESERVE_BYTES / 2;
 const SYNC_INTERVAL = 1000;
 const SUFFIX = '.journal';
+
+/** What the journal holds until it is gone, as it must know it. */
+export interface Held {
+  readonly offset: number;
+  /** Where its record lies, and how many bytes that has. */
+  segment: number;
+  stored: number;
+}
 
 interface Segment {
   readonly number: number;
@@ -82,6 +93,7 @@ export class Journal {
   readonly #settings: JournalSettings;
   /** Oldest first; the last one is written to. */
   readonly #segments: Segment[];
+  readonly #segmentBytes: number;
   readonly #write: typeof writeSync;
   readonly #fdatasync: (fd: number, done: (error: Error | null) => void) => void;
   /** That of the last message that came or left. */
@@ -116,6 +128,7 @@ export class Journal {
   constructor(settings: JournalSettings) {
     this.#settings = settings;
     this.#segments = [];
+    this.#segmentBytes = settings.segmentBytes ?? SEGMENT_BYTES;
     this.#write = settings.write ?? writeSync;
     this.#fdatasync = settings.sync ?? fdatasync;
     this.#sought = undefined;
@@ -204,7 +217,7 @@ export class Journal {
   }
 
   /** Counts a message that `message` took in, or that was read by `open`, as living. */
-  holds(entry: MailboxEntry): void {
+  holds(entry: Held): void {
     this.liveBytes += entry.stored;
     const segment = this.#segmentOf(entry.segment)!;
     segment.live++;
@@ -212,7 +225,7 @@ export class Journal {
   }
 
   /** A message has left its mailbox. */
-  gone(mailbox: number, entry: MailboxEntry): void {
+  gone(mailbox: number, entry: Held): void {
     this.released(entry);
     if (
       this.#goneCount > 0 &&
@@ -229,7 +242,7 @@ export class Journal {
   }
 
   /** As `gone`, of a message that the journal knows nothing of. */
-  released(entry: MailboxEntry): void {
+  released(entry: Held): void {
     this.liveBytes -= entry.stored;
     const segment = this.#segmentOf(entry.segment);
     if (segment === undefined) return;
@@ -237,10 +250,14 @@ export class Journal {
     segment.liveBytes -= entry.stored;
   }
 
-  failed(mailbox: number, entry: MailboxEntry): void {
-    this.#flushGone();
-    this.#reserve(24);
-    this.#at += writeShort(this.#piece, this.#at, RecordType.failed, mailbox, entry.offset, entry.failures);
+  /** An attempt failed, the last of those of `entry` if it is not said which. */
+  failed(mailbox: number, entry: MailboxEntry, attempt = entry.attempts?.at(-1)): void {
+    this.#note(RecordType.failed, mailbox, entry.offset, entry.failures, attempt);
+  }
+
+  /** What became of a message before it was replayed. */
+  lives(mailbox: number, entry: MailboxEntry): void {
+    this.#note(RecordType.lives, mailbox, entry.offset, 0, entry.lives);
   }
 
   mailbox(mailbox: number, text: string): void {
@@ -307,7 +324,7 @@ export class Journal {
     if (this.#segments.length < 2) return null;
     const oldest = this.#segments[0];
     if (!this.#room.isHeld) return !this.#vain && oldest.liveBytes <= TIGHT_BYTES ? oldest.number : null;
-    return oldest.live === 0 || this.fileBytes > 2 * this.liveBytes + 4 * SEGMENT_BYTES
+    return oldest.live === 0 || this.fileBytes > 2 * this.liveBytes + 4 * this.#segmentBytes
       ? oldest.number
       : null;
   }
@@ -328,7 +345,7 @@ export class Journal {
   roll(): void {
     const { bytes, number, liveBytes } = this.#segments[this.#segments.length - 1];
     const isBurden = !this.#room.isHeld && bytes > RESERVE_BYTES && liveBytes <= TIGHT_BYTES;
-    if (bytes < SEGMENT_BYTES && !isBurden) return;
+    if (bytes < this.#segmentBytes && !isBurden) return;
     try {
       this.#begin(number + 1);
     } catch {
@@ -394,8 +411,15 @@ export class Journal {
     const count = this.#goneCount;
     if (count === 0) return;
     this.#goneCount = 0;
-    this.#reserve(24);
+    this.#reserve(SHORT_RECORD);
     this.#at += writeShort(this.#piece, this.#at, RecordType.gone, this.#goneMailbox, this.#goneFirst, count);
+  }
+
+  #note(type: number, mailbox: number, offset: number, n: number, value: unknown): void {
+    this.#flushGone();
+    const text = value === undefined ? NOTHING : Buffer.from(JSON.stringify(value));
+    this.#reserve(SHORT_RECORD + text.length);
+    this.#at += writeShort(this.#piece, this.#at, type, mailbox, offset, n, text);
   }
 
   #reserve(size: number): void {

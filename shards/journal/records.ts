@@ -6,14 +6,16 @@
  *   message  5 lane · 6 size of the sender · 7 of the topic (0: in the frame) · 8 of the id · 9 zero · 12 mailbox (u32) · 16 offset (u64)
  *            24 stored at · 32 deadline (u64, ms since the epoch; 0: none) · 40 sender · topic · id · frame
  *   gone     8 count (u32) · 12 mailbox (u32) · 16 first offset (u64): so many messages from there on have left
- *   failed   8 failures (u32) · 12 mailbox (u32) · 16 offset (u64)
+ *   failed   8 failures (u32) · 12 mailbox (u32) · 16 offset (u64) · 24 the last of them, as JSON
+ *   lives    12 mailbox (u32) · 16 offset (u64) · 24 what became of the message before it was replayed, as JSON
  *   mailbox  12 mailbox (u32) · 16 what it is, as JSON
  *   closed   12 mailbox (u32): it is no more
  *
- * A block whose CRC does not hold is the torn last write of a process that died: the journal ends before it.
+ * A block whose CRC does not hold is the torn last write of a process that died, and the journal ends before it; unless a whole one
+ * follows: then the disk has lost something, and each record is taken for what it still may be.
  */
 import zlib from 'node:zlib';
-import { copyBytes, readU32, readU64, writeU32, writeU64 } from '../../lib/wire/frame.js';
+import { copyBytes, HEADER_SIZE, readU32, readU64, writeU32, writeU64 } from '../../lib/wire/frame.js';
 import { writeUtf8 } from '../../lib/wire/text.js';
 
 // Missing in the types for Node 20, there since 20.15.
@@ -22,10 +24,10 @@ export const crc32 = (zlib as unknown as { crc32(data: Uint8Array): number }).cr
 export const BLOCK_HEADER = 8;
 /** Bytes of a block, at most: a larger one in a file is none. */
 export const MAX_BLOCK = 256 * 1024;
-export const RecordType = { message: 1, gone: 2, failed: 3, mailbox: 4, closed: 5 } as const;
+export const RecordType = { message: 1, gone: 2, failed: 3, mailbox: 4, closed: 5, lives: 6 } as const;
 
 const MESSAGE_HEADER = 40;
-const SHORT_RECORD = 24;
+export const SHORT_RECORD = 24;
 
 export interface StoredMessage {
   mailbox: number;
@@ -54,7 +56,9 @@ export interface ReadMessage extends StoredMessage {
 export interface JournalVisitor {
   onMessage(message: ReadMessage): void;
   onGone(mailbox: number, first: number, count: number): void;
-  onFailed(mailbox: number, offset: number, failures: number): void;
+  /** `text`: '' in journals of older brokers. */
+  onFailed(mailbox: number, offset: number, failures: number, text: string): void;
+  onLives(mailbox: number, offset: number, text: string): void;
   onMailbox(mailbox: number, text: string): void;
   onClosed(mailbox: number): void;
 }
@@ -91,7 +95,7 @@ export function writeMessage(b: Buffer, o: number, message: StoredMessage): numb
   return at;
 }
 
-/** Writes a record of two numbers, `gone` or `failed`; returns its size. */
+/** Writes a record of two numbers and, for `failed` and `lives`, a text; returns its size. */
 export function writeShort(
   b: Buffer,
   o: number,
@@ -99,13 +103,16 @@ export function writeShort(
   mailbox: number,
   offset: number,
   n: number,
+  text: Uint8Array | null = null,
 ): number {
-  writeU32(b, o, SHORT_RECORD);
+  const size = SHORT_RECORD + (text?.length ?? 0);
+  writeU32(b, o, size);
   writeU32(b, o + 4, type);
   writeU32(b, o + 8, n);
   writeU32(b, o + 12, mailbox);
   writeU64(b, o + 16, offset);
-  return SHORT_RECORD;
+  if (text !== null) b.set(text, o + SHORT_RECORD);
+  return size;
 }
 
 /** Writes what a mailbox is, or that it is no more; returns the record's size. */
@@ -132,7 +139,10 @@ export function readRecords(b: Buffer, start: number, end: number, visitor: Jour
         visitor.onGone(mailbox, readU64(b, o + 16), readU32(b, o + 8));
         break;
       case RecordType.failed:
-        visitor.onFailed(mailbox, readU64(b, o + 16), readU32(b, o + 8));
+        visitor.onFailed(mailbox, readU64(b, o + 16), readU32(b, o + 8), textOf(b, o, size));
+        break;
+      case RecordType.lives:
+        visitor.onLives(mailbox, readU64(b, o + 16), textOf(b, o, size));
         break;
       case RecordType.mailbox:
         visitor.onMailbox(mailbox, b.toString('utf8', o + 16, o + size));
@@ -143,6 +153,31 @@ export function readRecords(b: Buffer, start: number, end: number, visitor: Jour
     }
     o += size;
   }
+}
+
+/**
+ * Reads what can be read of a block that was damaged. Messages have a checksum of their own, and are looked at by whoever
+ * takes them; what says that one has left is not believed: better that it comes twice.
+ */
+export function readDamaged(b: Buffer, start: number, end: number, visitor: JournalVisitor): void {
+  for (let o = start; o + SHORT_RECORD <= end; ) {
+    const size = readU32(b, o);
+    if (size < SHORT_RECORD || o + size > end) return;
+    const names = MESSAGE_HEADER + b[o + 6] + b[o + 7] + b[o + 8];
+    try {
+      if (b[o + 4] === RecordType.message && names + HEADER_SIZE <= size)
+        readMessage(b, o, o + size, readU32(b, o + 12), visitor);
+      else if (b[o + 4] === RecordType.mailbox)
+        visitor.onMailbox(readU32(b, o + 12), b.toString('utf8', o + 16, o + size));
+    } catch {
+      // It is what was damaged.
+    }
+    o += size;
+  }
+}
+
+function textOf(b: Buffer, o: number, size: number): string {
+  return b.toString('utf8', o + SHORT_RECORD, o + size);
 }
 
 function readMessage(b: Buffer, o: number, end: number, mailbox: number, visitor: JournalVisitor): void {
@@ -167,15 +202,28 @@ function readMessage(b: Buffer, o: number, end: number, mailbox: number, visitor
   });
 }
 
-/** Reads the blocks of one segment up to the first that does not hold; returns how many bytes hold. */
+/** Whether there is a block at `at`, and its CRC holds. */
+function holds(bytes: Buffer, at: number): boolean {
+  if (at + BLOCK_HEADER > bytes.length) return false;
+  const size = readU32(bytes, at);
+  const start = at + BLOCK_HEADER;
+  if (size === 0 || size > MAX_BLOCK || start + size > bytes.length) return false;
+  return crc32(bytes.subarray(start, start + size)) === readU32(bytes, at + 4);
+}
+
+/**
+ * Reads the blocks of one segment, up to where the last write was torn; returns how many bytes that are. A block that does not
+ * hold, but has a whole one behind it, was damaged later: what can still be read in it is.
+ */
 export function readSegment(bytes: Buffer, visitor: JournalVisitor): number {
   let at = 0;
   while (at + BLOCK_HEADER <= bytes.length) {
     const size = readU32(bytes, at);
     const start = at + BLOCK_HEADER;
     if (size === 0 || size > MAX_BLOCK || start + size > bytes.length) break;
-    if (crc32(bytes.subarray(start, start + size)) !== readU32(bytes, at + 4)) break;
-    readRecords(bytes, start, start + size, visitor);
+    if (holds(bytes, at)) readRecords(bytes, start, start + size, visitor);
+    else if (holds(bytes, start + size)) readDamaged(bytes, start, start + size, visitor);
+    else break;
     at = start + size;
   }
   return at;

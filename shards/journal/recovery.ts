@@ -1,4 +1,5 @@
 /** What a journal says when it is read from its beginning: the mailboxes of a slot, with what has not left them. */
+import { type Attempt, type Life, remember } from '../../lib/queues/attempts.js';
 import { MailboxEntry } from '../../lib/queues/mailbox-entry.js';
 import { RecentIds } from '../../lib/queues/recent-ids.js';
 import { delayOfFrame, keyOfFrame } from '../../lib/wire/delivery.js';
@@ -32,6 +33,15 @@ class Found {
     this.segment = 0;
     this.byOffset = new Map();
     this.recent = new RecentIds(KNOWN_IDS);
+  }
+}
+
+/** Of what is damaged there may be none to read; whoever takes the message will see. */
+function keyOf(bytes: Uint8Array, start: number, end: number): string {
+  try {
+    return keyOfFrame(bytes, start, end);
+  } catch {
+    return '';
   }
 }
 
@@ -83,6 +93,8 @@ export class Recovery implements JournalVisitor {
       known.end = end;
       known.segment = this.#segment;
       known.stored = stored;
+      // What it says of attempts follows it.
+      known.attempts = null;
       return;
     }
     const entry = new MailboxEntry(
@@ -90,7 +102,7 @@ export class Recovery implements JournalVisitor {
       lane,
       from,
       topic,
-      keyOfFrame(bytes, start, end),
+      keyOf(bytes, start, end),
       bytes,
       start,
       end,
@@ -111,9 +123,18 @@ export class Recovery implements JournalVisitor {
     for (let offset = first; offset < first + count; offset++) found.byOffset.delete(offset);
   }
 
-  onFailed(number: number, offset: number, failures: number): void {
+  onFailed(number: number, offset: number, failures: number, text: string): void {
     const entry = this.#found.get(number)?.byOffset.get(offset);
-    if (entry !== undefined) entry.failures = failures;
+    if (entry === undefined) return;
+    entry.failures = failures;
+    if (text === '') return;
+    entry.attempts ??= [];
+    remember(entry.attempts, JSON.parse(text) as Attempt);
+  }
+
+  onLives(number: number, offset: number, text: string): void {
+    const entry = this.#found.get(number)?.byOffset.get(offset);
+    if (entry !== undefined) entry.lives = JSON.parse(text) as Life[];
   }
 
   onClosed(number: number): void {

@@ -26,7 +26,10 @@ export function rewrite(journal: Journal, home: Home, entry: MailboxEntry): void
   entry.segment = journal.segment;
   entry.stored = place.stored;
   journal.holds(entry);
-  if (entry.failures > 0) journal.failed(home.number, entry);
+  if (entry.lives !== null) journal.lives(home.number, entry);
+  if (entry.attempts !== null)
+    for (const attempt of entry.attempts) journal.failed(home.number, entry, attempt);
+  else if (entry.failures > 0) journal.failed(home.number, entry);
 }
 
 /** Takes in again what lives in the oldest segment, and drops it. */

@@ -4,7 +4,9 @@ import { startNode } from '../../shards/primary.js';
 
 const settings = JSON.parse(process.argv[2]) as Partial<BrokerConfig>;
 const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
-const config = makeConfig({ shards: 2, logLevel: 'silent', lease: 2000, retryBase: 1, ...settings });
+// Consumers are killed with the same message in hand for as long as it takes: that it is tried for ever is what lets nothing be missing.
+const retries = { retryBase: 1, maxAttempts: 65_535, poisonAfter: 0 };
+const config = makeConfig({ shards: 2, logLevel: 'silent', lease: 2000, ...retries, ...settings });
 const node = await startNode(config, quiet, { signals: true, timing: { backoffMin: 20, backoffMax: 20 } });
 const report = () =>
   process.send?.({ port: node.address.port, pids: node.processes().map(({ pid }) => pid) });

@@ -232,7 +232,13 @@ describe('bad input', function () {
     bad('BAD_UTF8', 'a key that is not UTF-8', extension(5, Uint8Array.of(0xff)));
     bad('BAD_UTF8', 'a reply-to that is not UTF-8', extension(1, Uint8Array.of(0xc0, 0x80)), Flag.wantsReply);
     bad('BAD_UTF8', 'a header that is not UTF-8', extension(8, Uint8Array.of(1, 65, 1, 0, 0x80)));
-    for (const type of [0, 9, 127]) bad('UNKNOWN_EXTENSION', `type ${type}`, extension(type, 'x'));
+    bad(
+      'BAD_EXTENSION',
+      'waits of more than a day between attempts',
+      extension(9, new Uint8Array(10).fill(255)),
+    );
+    bad('BAD_EXTENSION', 'half a retry', extension(9, new Uint8Array(5)));
+    for (const type of [0, 11, 127]) bad('UNKNOWN_EXTENSION', `type ${type}`, extension(type, 'x'));
 
     it('lets unknown extensions of type 128 and above pass', async () => {
       const attacker = await siege.join();

@@ -52,6 +52,7 @@ export function aloneShard(): { shard: Shard; context: DoorContext } {
     interest: shard.interest,
     publishing: shard.publishing,
     consuming: shard.consuming,
+    desk: shard.desk,
     avro: avroControl,
     authorise: null,
   };

@@ -25,7 +25,9 @@ describe('checkOptions', () => {
   });
 
   it('takes a mailbox with limits, for agents that have a name', () => {
-    const none = { prefetch: 256, lease: 0, maxAge: 0, maxMessages: 0, balance: null, breaker: null };
+    const again = { maxAttempts: 0, retryBase: 0, retryCap: 0 };
+    const limits = { prefetch: 256, lease: 0, maxAge: 0, maxMessages: 0 };
+    const none = { ...limits, balance: null, breaker: null, ...again };
     const wish = { mailbox: 'agent', group: null, pattern: null, capability: null };
     assert.deepEqual(checkOptions({ agentId: 'a', mailbox: true }).mailbox, { ...wish, ...none });
     assert.deepEqual(
@@ -43,6 +45,8 @@ describe('checkOptions', () => {
     assert.deepEqual(checkOptions({ agentId: 'a', mailbox: { breaker } }).mailbox?.breaker, wished);
     const off = checkOptions({ agentId: 'a', mailbox: { breaker: false } }).mailbox?.breaker;
     assert.deepEqual(off, { failures: -1, window: 0, coolDown: 0, slowAck: 0 });
+    const retry = { maxAttempts: 2, retryBase: 5, retryCap: 50 };
+    assert.deepEqual(checkOptions({ agentId: 'a', mailbox: retry }).mailbox, { ...wish, ...none, ...retry });
     assert.equal(checkOptions({ mailbox: false }).mailbox, null);
     assert.throws(() => checkOptions({ mailbox: true }), { code: 'BAD_OPTION', message: /agentId/ });
     for (const mailbox of [
@@ -57,6 +61,8 @@ describe('checkOptions', () => {
       { breaker: { failures: 0 } },
       { breaker: { fails: 1 } },
       { size: 1 },
+      { size: 1 },
+      { maxAttempts: 0 },
     ])
       assert.throws(() => checkOptions({ agentId: 'a', mailbox } as ConnectOptions), { code: 'BAD_OPTION' });
   });

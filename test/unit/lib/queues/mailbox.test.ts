@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import type { Cause } from '../../../../lib/queues/attempts.js';
 import { Breaker } from '../../../../lib/queues/breaker.js';
 import { Consumer } from '../../../../lib/queues/consumer.js';
 import { DEFAULT_SHARES, type Shares } from '../../../../lib/queues/entry-lanes.js';
 import { Mailbox, type MailboxPolicy } from '../../../../lib/queues/mailbox.js';
 import { EntryState, MailboxEntry } from '../../../../lib/queues/mailbox-entry.js';
 import { TICK, TimingWheel } from '../../../../lib/queues/timing-wheel.js';
+import { Encoding } from '../../../../lib/wire/frame.js';
+import { utf8 } from '../../../../lib/wire/text.js';
+import { FrameWriter } from '../../../../lib/wire/writer.js';
 
 const POLICY: MailboxPolicy = {
   maxMessages: 1000,
@@ -17,6 +21,8 @@ const POLICY: MailboxPolicy = {
   retryCap: 4 * TICK,
   balance: 'least-in-flight',
   breaker: { failures: 3, window: 1000, coolDown: 200, slowAck: 0 },
+  maxAttempts: 100,
+  poisonAfter: 0,
 };
 const FRAME = new Uint8Array(50);
 
@@ -25,17 +31,17 @@ class Rig {
   now = 0;
   wall = 1_000_000;
   serial = 0;
-  readonly expired: number[] = [];
+  readonly died: [number, Cause][] = [];
   readonly failed: number[] = [];
   readonly mailbox: Mailbox;
   readonly wheel: TimingWheel<MailboxEntry>;
 
   constructor(policy: Partial<MailboxPolicy> = {}, shares: Shares = DEFAULT_SHARES) {
-    this.wheel = new TimingWheel(0, (entry) => entry.mailbox?.due(entry, this.now));
+    this.wheel = new TimingWheel(0, (entry) => entry.mailbox?.due(entry, this.now, this.wall));
     this.mailbox = new Mailbox(
       { ...POLICY, ...policy },
       {
-        onExpired: (entry) => this.expired.push(entry.offset),
+        onDead: (entry, cause) => this.died.push([entry.offset, cause]),
         onFailed: (entry) => this.failed.push(entry.offset),
         onDue: () => {},
       },
@@ -45,7 +51,13 @@ class Rig {
     );
   }
 
-  put(lane = 2, ttl = Number.POSITIVE_INFINITY, key = '', delay = 0): MailboxEntry {
+  put(
+    lane = 2,
+    ttl = Number.POSITIVE_INFINITY,
+    key = '',
+    delay = 0,
+    frame: Uint8Array = FRAME,
+  ): MailboxEntry {
     const { nextOffset } = this.mailbox;
     const entry = new MailboxEntry(
       nextOffset,
@@ -53,9 +65,9 @@ class Rig {
       'p',
       't',
       key,
-      FRAME,
+      frame,
       0,
-      FRAME.length,
+      frame.length,
       this.wall,
       this.wall + ttl,
       1,
@@ -67,11 +79,15 @@ class Rig {
   }
 
   /** `breaks`: its breaker works; otherwise it stays closed. */
-  consumer(prefetch = 10, breaks = false): Consumer {
+  consumer(prefetch = 10, breaks = false, name = 'c'): Consumer {
     const breaker = breaks ? new Breaker(this.mailbox.policy.breaker) : undefined;
-    const consumer = new Consumer(++this.serial, 'c', prefetch, breaker);
+    const consumer = new Consumer(++this.serial, name, prefetch, breaker);
     this.mailbox.attach(consumer);
     return consumer;
+  }
+
+  get expired(): number[] {
+    return this.died.flatMap(([offset, cause]) => (cause === 'expired' ? [offset] : []));
   }
 
   /** Hands the next message to whoever is to get it; who that is. */
@@ -117,13 +133,130 @@ describe('Mailbox', () => {
     for (const wait of [TICK, 2 * TICK, 4 * TICK, 4 * TICK]) {
       const entry = rig.mailbox.take(consumer, rig.now, rig.wall);
       assert.ok(entry !== null);
-      rig.mailbox.nack(consumer, 1, rig.now);
+      rig.mailbox.nack(consumer, 1, '', rig.now, rig.wall);
       rig.pass(wait - 1);
       assert.equal(rig.take(consumer), null);
       rig.pass(1);
       assert.ok(entry.repeated);
     }
     assert.deepEqual(rig.failed, [1, 1, 1, 1]);
+  });
+
+  describe('with an end to its patience', () => {
+    /** Each consumer in turn takes message 1, and nacks it. */
+    function failWith(rig: Rig, consumers: readonly Consumer[]): void {
+      for (const consumer of consumers) {
+        assert.equal(rig.take(consumer), 1);
+        rig.mailbox.nack(consumer, 1, `${consumer.name} cannot`, rig.now, rig.wall);
+        rig.pass(40);
+      }
+    }
+
+    it('gives up on what has failed as often as it may', () => {
+      const rig = new Rig({ maxAttempts: 3 });
+      const entry = rig.put();
+      const consumer = rig.consumer();
+      failWith(rig, [consumer, consumer]);
+      assert.deepEqual(rig.died, []);
+      assert.equal(rig.take(consumer), 1);
+      rig.pass(100);
+      assert.deepEqual(rig.died, [[1, 'attempts']]);
+      assert.deepEqual(rig.failed, [1, 1]);
+      assert.equal(rig.mailbox.messages, 0);
+      assert.equal(consumer.inFlight, 0);
+      assert.deepEqual(
+        entry.attempts?.map(({ consumer: name, outcome, reason }) => [name, outcome, reason]),
+        [
+          ['c', 'nack', 'c cannot'],
+          ['c', 'nack', 'c cannot'],
+          ['c', 'timeout', ''],
+        ],
+      );
+    });
+
+    it('lets a message say more, or less, of that than the mailbox', () => {
+      for (const [own, maxAttempts] of [
+        [1, 5],
+        [4, 2],
+      ]) {
+        const frame = new FrameWriter(1000).publish({
+          topic: 't',
+          sender: 1,
+          from: 'p',
+          lane: 2,
+          encoding: Encoding.text,
+          payload: utf8('x'),
+          extensions: { messageId: 'm', key: 'k', retry: { maxAttempts: own, base: TICK, cap: 2 * TICK } },
+        });
+        const rig = new Rig({ maxAttempts });
+        rig.put(2, undefined, '', 0, frame);
+        const consumer = rig.consumer();
+        for (let attempt = 1; attempt <= own; attempt++) {
+          assert.equal(rig.take(consumer), 1);
+          rig.mailbox.nack(consumer, 1, '', rig.now, rig.wall);
+          const wait = attempt === 1 ? TICK : 2 * TICK;
+          rig.pass(wait - 1);
+          assert.equal(rig.take(consumer), null);
+          rig.pass(1);
+        }
+        assert.deepEqual(rig.died, [[1, 'attempts']]);
+      }
+    });
+
+    it('takes for poison what enough different consumers have failed at, and not what one has failed at often', () => {
+      const rig = new Rig({ poisonAfter: 3 });
+      rig.put();
+      const [a, b, c] = ['a', 'b', 'c'].map((name) => rig.consumer(10, false, name));
+      failWith(rig, [a, a, b, a, b]);
+      assert.deepEqual(rig.died, []);
+      failWith(rig, [c]);
+      assert.deepEqual(rig.died, [[1, 'consumers']]);
+    });
+
+    it('holds it against the oldest message of a consumer alone that this one broke off', () => {
+      const rig = new Rig({ poisonAfter: 2 });
+      for (let i = 0; i < 3; i++) rig.put();
+      for (const name of ['a', 'b']) {
+        const consumer = rig.consumer(10, false, name);
+        assert.deepEqual([rig.take(consumer), rig.take(consumer), rig.take(consumer)], [1, 2, 3]);
+        rig.mailbox.detach(consumer, true, rig.wall);
+      }
+      assert.deepEqual(rig.died, [[1, 'consumers']]);
+      const last = rig.consumer();
+      const rest = [rig.mailbox.take(last, 0, rig.wall), rig.mailbox.take(last, 0, rig.wall)];
+      assert.deepEqual(
+        rest.map((entry) => [entry?.offset, entry?.failures]),
+        [
+          [2, 0],
+          [3, 0],
+        ],
+      );
+    });
+
+    it('goes on with the next of its key when one is dead', () => {
+      const rig = new Rig({ maxAttempts: 1 });
+      for (let i = 0; i < 2; i++) rig.put(2, undefined, 'k');
+      const consumer = rig.consumer();
+      failWith(rig, [consumer]);
+      assert.equal(rig.take(consumer), 2);
+    });
+
+    it('remembers the last ten attempts, and of all but the last the beginning of the reason', () => {
+      const rig = new Rig();
+      const entry = rig.put();
+      const consumer = rig.consumer();
+      for (let i = 0; i < 12; i++) {
+        rig.take(consumer);
+        rig.mailbox.nack(consumer, 1, `${i} `.padEnd(1000, 'x'), rig.now, rig.wall);
+        rig.pass(40);
+      }
+      assert.equal(entry.failures, 12);
+      assert.equal(entry.attempts?.length, 10);
+      assert.deepEqual(
+        entry.attempts.map(({ reason }) => [Number.parseInt(reason, 10), reason.length]),
+        Array.from({ length: 10 }, (_, i) => [i + 2, i === 9 ? 1000 : 128]),
+      );
+    });
   });
 
   it('ends a lease, and takes no ack of it then', () => {
@@ -146,7 +279,7 @@ describe('Mailbox', () => {
     for (let i = 0; i < 4; i++) rig.put();
     const [leaver, other] = [rig.consumer(), rig.consumer()];
     for (let i = 0; i < 3; i++) rig.take(leaver);
-    rig.mailbox.detach(leaver);
+    rig.mailbox.detach(leaver, false, rig.wall);
     const entry = rig.mailbox.take(other, rig.now, rig.wall);
     assert.equal(entry?.offset, 1);
     assert.ok(entry?.repeated);
@@ -163,14 +296,14 @@ describe('Mailbox', () => {
     rig.mailbox.ack(one, 1, rig.now);
     assert.equal(rig.take(two), 2);
     // What failed keeps its key until it has succeeded.
-    rig.mailbox.nack(one, 2, rig.now);
+    rig.mailbox.nack(one, 2, '', rig.now, rig.wall);
     assert.equal(rig.take(one), null);
     rig.pass(TICK);
     assert.equal(rig.take(one), 2);
     rig.mailbox.ack(one, 2, rig.now);
     assert.equal(rig.take(one), 4);
     // A consumer that leaves takes no key with it.
-    rig.mailbox.detach(two);
+    rig.mailbox.detach(two, false, rig.wall);
     assert.equal(rig.take(one), 3);
     rig.mailbox.ack(one, 3, rig.now);
     assert.equal(rig.take(one), 6);
@@ -188,7 +321,7 @@ describe('Mailbox', () => {
     assert.deepEqual(next(), [undefined, undefined]);
     rig.mailbox.ack(one, 1, rig.now);
     assert.deepEqual(next(), [2, one.id]);
-    rig.mailbox.detach(one);
+    rig.mailbox.detach(one, false, rig.wall);
     assert.equal(rig.take(two), 2);
     rig.mailbox.ack(two, 2, rig.now);
     assert.deepEqual(next(), [3, two.id]);
@@ -198,7 +331,7 @@ describe('Mailbox', () => {
     two.prefetch = 0;
     assert.deepEqual(next(), [4, three.id]);
     rig.mailbox.ack(three, 4, rig.now);
-    rig.mailbox.detach(three);
+    rig.mailbox.detach(three, false, rig.wall);
     two.prefetch = 2;
     // It is not there to get what it would have got.
     assert.deepEqual([rig.take(two), rig.take(two)], [5, 8]);
@@ -226,13 +359,14 @@ describe('Mailbox', () => {
             const entry = next === null ? null : mailbox.take(next, rig.now, rig.wall);
             if (entry !== null) held.set(entry, entry.consumer!);
           } else if (what === 2 && own !== undefined) ack(own[1], own[0]);
-          else if (what === 3 && own !== undefined) mailbox.nack(own[1], own[0].offset, rig.now);
+          else if (what === 3 && own !== undefined)
+            mailbox.nack(own[1], own[0].offset, '', rig.now, rig.wall);
           else if (what === 4) {
-            mailbox.detach(consumers[who]);
+            mailbox.detach(consumers[who], false, rig.wall);
             consumers[who] = rig.consumer(3, who < 2);
           } else rig.pass(25);
         }
-        for (const consumer of [...mailbox.consumers]) mailbox.detach(consumer);
+        for (const consumer of [...mailbox.consumers]) mailbox.detach(consumer, false, rig.wall);
         const last = rig.consumer(100);
         rig.pass(POLICY.retryCap + TICK);
         for (let entry = mailbox.take(last, rig.now, rig.wall); entry !== null; ) {
@@ -318,7 +452,7 @@ describe('Mailbox', () => {
     assert.deepEqual(got, [8, 1, 9, 2, 7, 3, 4, 5]);
     rig.pass(3999);
     assert.equal(rig.take(consumer), 6);
-    rig.mailbox.detach(consumer);
+    rig.mailbox.detach(consumer, false, rig.wall);
     rig.put(0);
     const other = rig.consumer(100);
     rig.pass(1);
@@ -371,7 +505,7 @@ describe('Mailbox', () => {
     const consumer = rig.consumer();
     assert.equal(rig.take(consumer), 2);
     assert.deepEqual(rig.expired, [1]);
-    rig.mailbox.detach(consumer);
+    rig.mailbox.detach(consumer, false, rig.wall);
     rig.pass(45);
     assert.deepEqual(rig.expired, [1, 2]);
     rig.pass(10_000);
@@ -398,7 +532,7 @@ describe('Mailbox', () => {
     assert.equal(rig.mailbox.delayed, 0);
     assert.deepEqual([rig.take(consumer), rig.take(consumer), rig.take(consumer)], [2, before.offset, 1]);
     rig.mailbox.ack(consumer, before.offset, rig.now);
-    rig.mailbox.detach(consumer);
+    rig.mailbox.detach(consumer, false, rig.wall);
     rig.pass(50);
     assert.deepEqual(rig.expired, [2]);
     rig.pass(POLICY.maxAge - 51);
@@ -426,7 +560,7 @@ describe('Mailbox', () => {
     const step: fc.Arbitrary<Step> = fc.record({ what: fc.nat(6), who: fc.nat(2), which: fc.nat(40) });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
-        const rig = new Rig();
+        const rig = new Rig({ maxAttempts: 3, poisonAfter: 2 });
         const { mailbox } = rig;
         const all = new Map<number, MailboxEntry>();
         const done = new Set<number>();
@@ -443,10 +577,10 @@ describe('Mailbox', () => {
             all.set(entry.offset, entry);
           } else if (what === 1) {
             if (consumer === null) {
-              consumers[who] = new Consumer(who, 'c', 4);
+              consumers[who] = new Consumer(who, `c${who}`, 4);
               mailbox.attach(consumers[who]);
             } else {
-              mailbox.detach(consumer);
+              mailbox.detach(consumer, which % 2 === 0, rig.wall);
               assert.equal(consumer.inFlight, 0);
               assert.equal(consumer.inFlightBytes, 0);
               consumers[who] = null;
@@ -458,6 +592,9 @@ describe('Mailbox', () => {
               assert.ok(!done.has(entry.offset), 'delivered although it was acked');
               assert.ok(entry.deadline > rig.wall, 'delivered after its deadline');
               assert.ok(entry.readyAt <= rig.wall, 'delivered before its delay was over');
+              const dead = rig.died.some(([offset]) => offset === entry.offset);
+              assert.ok(!dead, 'delivered although it is dead');
+              assert.ok(entry.failures < 3, 'tried too often');
               assert.ok(entry.consumer!.inFlight <= 4);
               if (entry.key !== '') {
                 const held = [...all.values()].filter(
@@ -469,12 +606,12 @@ describe('Mailbox', () => {
             }
           } else if (what === 4 && consumer !== null) {
             if (mailbox.ack(consumer, which, rig.now) !== null) done.add(which);
-          } else if (what === 5 && consumer !== null) mailbox.nack(consumer, which, rig.now);
+          } else if (what === 5 && consumer !== null) mailbox.nack(consumer, which, '', rig.now, rig.wall);
           else if (what === 6) rig.pass(which * 3);
-          for (const offset of rig.expired) assert.ok(!done.has(offset));
+          for (const [offset] of rig.died) assert.ok(!done.has(offset));
           const alive = [...all.values()].filter(({ state }) => state !== EntryState.gone);
           assert.equal(mailbox.messages, alive.length);
-          assert.equal(mailbox.messages, all.size - done.size - rig.expired.length);
+          assert.equal(mailbox.messages, all.size - done.size - rig.died.length);
           assert.equal(mailbox.bytes, alive.length * FRAME.length);
           assert.deepEqual(
             [...mailbox.entries()].map(({ offset }) => offset).sort((a, b) => a - b),
@@ -484,7 +621,7 @@ describe('Mailbox', () => {
           assert.equal(mailbox.inFlight, inFlight);
         }
         // Nothing is lost: who asks long enough gets all that was neither acked nor too old.
-        for (const consumer of consumers) if (consumer !== null) mailbox.detach(consumer);
+        for (const consumer of consumers) if (consumer !== null) mailbox.detach(consumer, false, rig.wall);
         const last = new Consumer(9, 'c', 10_000);
         mailbox.attach(last);
         rig.pass(POLICY.retryCap + TICK);
@@ -524,7 +661,7 @@ describe('Mailbox, with circuit breakers', () => {
   }
 
   const failures: [string, (rig: Rig, consumer: Consumer, offset: number) => void][] = [
-    ['nacks', (rig, consumer, offset) => rig.mailbox.nack(consumer, offset, rig.now)],
+    ['nacks', (rig, consumer, offset) => rig.mailbox.nack(consumer, offset, '', rig.now, rig.wall)],
     ['never acks', (rig) => rig.pass(lease)],
     [
       'acks slowly',
@@ -552,7 +689,7 @@ describe('Mailbox, with circuit breakers', () => {
     const consumer = rig.consumer(1, true);
     for (let i = 0; i < 10; i++) {
       assert.equal(rig.feed(), consumer);
-      rig.mailbox.nack(consumer, 1, rig.now);
+      rig.mailbox.nack(consumer, 1, '', rig.now, rig.wall);
       rig.pass(POLICY.retryCap);
     }
     assert.equal(consumer.breaker.state, 'closed');
@@ -576,7 +713,9 @@ describe('Mailbox, with circuit breakers', () => {
   });
 
   it('waits for its only consumer, tries it with one message, and gives it all when it works again', () => {
-    const { rig, sick } = breakBy((rig, consumer, offset) => rig.mailbox.nack(consumer, offset, rig.now));
+    const { rig, sick } = breakBy((rig, consumer, offset) =>
+      rig.mailbox.nack(consumer, offset, '', rig.now, rig.wall),
+    );
     sick.prefetch = 10;
     rig.pass(POLICY.breaker.coolDown - 1);
     assert.equal(rig.feed(), null);
@@ -589,7 +728,9 @@ describe('Mailbox, with circuit breakers', () => {
   });
 
   it('tries it with another when the one it was tried with leaves', () => {
-    const { rig, sick } = breakBy((rig, consumer, offset) => rig.mailbox.nack(consumer, offset, rig.now));
+    const { rig, sick } = breakBy((rig, consumer, offset) =>
+      rig.mailbox.nack(consumer, offset, '', rig.now, rig.wall),
+    );
     rig.pass(POLICY.breaker.coolDown);
     assert.equal(rig.feed(), sick);
     const [probe] = [...rig.mailbox.entries()].filter(({ state }) => state === EntryState.leased);
@@ -603,7 +744,7 @@ describe('Mailbox, with circuit breakers', () => {
     for (let i = 0; i < 3; i++) rig.put();
     const sick = rig.consumer(10, true);
     for (let i = 0; i < 4; i++) rig.take(sick);
-    for (const offset of [7, 8, 9]) rig.mailbox.nack(sick, offset, rig.now);
+    for (const offset of [7, 8, 9]) rig.mailbox.nack(sick, offset, '', rig.now, rig.wall);
     rig.mailbox.ack(sick, 1, rig.now);
     const well = rig.consumer();
     assert.equal(rig.feed(), well);
@@ -636,14 +777,14 @@ describe('Mailbox, with circuit breakers', () => {
               if (state !== 'closed') assert.ok(sick.inFlight <= before + 1);
             }
           } else if (what === 7) {
-            for (const { offset } of entriesOf(sick)) rig.mailbox.nack(sick, offset, rig.now);
+            for (const { offset } of entriesOf(sick)) rig.mailbox.nack(sick, offset, '', rig.now, rig.wall);
           } else if (what === 8) workOff();
           else rig.pass(wait);
         }
         // The one that works gets all of it, whatever the other has had.
         for (let turns = 0; rig.mailbox.messages > 0; turns++) {
           assert.ok(turns < 1000, 'it does not come to an end');
-          for (const { offset } of entriesOf(sick)) rig.mailbox.nack(sick, offset, rig.now);
+          for (const { offset } of entriesOf(sick)) rig.mailbox.nack(sick, offset, '', rig.now, rig.wall);
           while (rig.feed() !== null);
           workOff();
           rig.pass(TICK);

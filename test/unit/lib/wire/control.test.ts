@@ -106,6 +106,9 @@ const ARBITRARIES: { readonly [K in ControlKind]: fc.Arbitrary<ControlPayloads[K
         slowAck: fc.nat(3_600_000),
       }),
     ),
+    maxAttempts: fc.nat(65_535),
+    retryBase: fc.nat(3_600_000),
+    retryCap: fc.nat(86_400_000),
   }),
   consuming: fc.record({ mailbox: fc.nat(0xffffffff) }),
   breaker: fc.record({

@@ -35,6 +35,11 @@ const outgoing: fc.Arbitrary<OutgoingExtensions> = fc
       traceparent: fc.constant(TRACEPARENT),
       signature: fc.uint8Array({ minLength: 1, maxLength: 1024 }),
       headers: fc.dictionary(textOf(1, 40), textOf(0, 300), { maxKeys: 8 }),
+      retry: fc.record({
+        maxAttempts: fc.option(fc.integer({ min: 1, max: 65_535 }), { nil: undefined }),
+        base: fc.option(fc.integer({ min: 1, max: 3_600_000 }), { nil: undefined }),
+        cap: fc.option(fc.integer({ min: 1, max: 86_400_000 }), { nil: undefined }),
+      }),
       delay: fc.integer({ min: 1, max: MAX_DELAY }),
     },
     { requiredKeys: [] },
@@ -66,6 +71,7 @@ const SAMPLES: [Extension, Uint8Array][] = [
   [Extension.signature, Uint8Array.of(3)],
   [Extension.headers, Uint8Array.of(1, 97, 1, 0, 98)],
   [Extension.delay, Uint8Array.of(1, 0, 0, 0)],
+  [Extension.retry, Uint8Array.of(3, 0, 0, 0, 0, 0, 0, 0, 0, 0)],
 ];
 
 describe('extensions', () => {
@@ -89,6 +95,7 @@ describe('extensions', () => {
         assert.deepEqual(reader.signature, e.signature ?? null);
         assert.deepEqual(reader.headers, e.headers === undefined ? null : { ...e.headers });
         assert.equal(reader.delay, e.delay ?? null);
+        assert.deepEqual(reader.retry, e.retry === undefined ? null : { ...e.retry });
         assert.equal(reader.flags, extensionFlags(e) & EXTENSION_FLAGS);
         assert.equal((extensionFlags(e) & Flag.extensions) !== 0, size > 0);
       }),
@@ -181,9 +188,17 @@ describe('extensions', () => {
       assert.throws(() => extensionsSize(wrong), { code: 'BAD_OPTION' });
   });
 
+  it('takes waits of an hour and a day at most', () => {
+    const retry = (base: number, cap: number) =>
+      tlv(Extension.retry, Uint8Array.of(0, 0, ...new Uint8Array(Uint32Array.of(base, cap).buffer)));
+    assert.equal(read(retry(3_600_000, 86_400_000)), null);
+    assert.equal(read(retry(3_600_001, 0)), 'BAD_EXTENSION');
+    assert.equal(read(retry(0, 86_400_001)), 'BAD_EXTENSION');
+  });
+
   it('ignores unknown types from 128 on and refuses others', () => {
     for (let type = 0; type < 256; type++) {
-      if (type >= 1 && type <= 10 && type !== 9) continue;
+      if (type >= 1 && type <= 10) continue;
       const expected = type >= 128 ? null : 'UNKNOWN_EXTENSION';
       assert.equal(read(tlv(type, Uint8Array.of(1)), tlv(Extension.key, utf8('k'))), expected, `${type}`);
     }
@@ -258,6 +273,11 @@ describe('extensions', () => {
     { ttl: MAX_TTL + 1 },
     { ttl: Number.NaN },
     { key: 'ä'.repeat(128) },
+    { retry: { maxAttempts: 0 } },
+    { retry: { maxAttempts: 65_536 } },
+    { retry: { base: 3_600_001 } },
+    { retry: { cap: 1.5 } },
+    { retry: { attempts: 1 } as object },
     { traceparent: '00' },
     { signature: new Uint8Array(1025) },
     { headers: { '': 'x' } },

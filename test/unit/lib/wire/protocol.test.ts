@@ -55,6 +55,7 @@ function again(b: Uint8Array, seed: number, covered = b.length): Uint8Array {
     signature: extensions.signature ?? undefined,
     headers: extensions.headers ?? undefined,
     delay: extensions.delay ?? undefined,
+    retry: extensions.retry ?? undefined,
   };
   assert.equal(extensionsSize(outgoing), payloadStart - extensionsStart);
 

@@ -230,6 +230,84 @@ describe('HTTP door', () => {
     });
   });
 
+  describe('dead letters', () => {
+    const nothing = { mailbox: null, kind: null, pattern: null, since: null };
+    const ask = async (method: string, path: string): Promise<[number, unknown]> => {
+      const response = await get(path, { method });
+      return [response.status, await response.json()];
+    };
+
+    it('are listed as the parameters say', async () => {
+      const path =
+        '/v1/dead-letters?mailbox=agent:a&kind=poison-message&topic=a.**&since=7&limit=3&cursor=9-1';
+      const answer = { letters: [], cursor: null, missing: [] };
+      assert.deepEqual(await ask('GET', path), [200, answer]);
+      await ask('GET', '/v1/dead-letters?mailbox=');
+      const filter = { mailbox: 'agent:a', kind: 'poison-message', pattern: 'a.**', since: 7 };
+      assert.deepEqual(port.letterCalls, [
+        ['list', filter, '9-1', 3],
+        ['list', nothing, null, 100],
+      ]);
+    });
+
+    it('are shown, replayed and purged, by id or by filter', async () => {
+      assert.deepEqual(await errorOf(await get('/v1/dead-letters/0-7')), [404, 'NOT_FOUND']);
+      const done = (n: number) => [200, { done: n, refused: [], more: false, missing: [] }];
+      assert.deepEqual(await ask('POST', '/v1/dead-letters/replay?id=0-7'), done(1));
+      assert.deepEqual(await ask('POST', '/v1/dead-letters/replay?topic=a.b'), done(1));
+      assert.deepEqual(await ask('DELETE', '/v1/dead-letters/0-8'), done(2));
+      assert.deepEqual(await ask('DELETE', '/v1/dead-letters?all=true'), done(2));
+      assert.deepEqual(port.letterCalls, [
+        ['show', '0-7'],
+        ['replay', { id: '0-7' }],
+        ['replay', { filter: { ...nothing, pattern: 'a.b' } }],
+        ['purge', { id: '0-8' }],
+        ['purge', { filter: nothing }],
+      ]);
+    });
+
+    for (const [method, path, code] of [
+      ['DELETE', '', 'BAD_OPTION'],
+      ['DELETE', '?mailbox=', 'BAD_OPTION'],
+      ['DELETE', '?id=1&all=true', 'BAD_OPTION'],
+      ['DELETE', '?all=yes', 'BAD_OPTION'],
+      ['POST', '/replay', 'BAD_OPTION'],
+      ['POST', '/replay?everything=true', 'BAD_OPTION'],
+      ['GET', '?kind=sudden', 'BAD_OPTION'],
+      ['GET', '?since=yesterday', 'BAD_OPTION'],
+      ['GET', '?topic=a..b', 'BAD_PATTERN'],
+      ['GET', '?limit=501', 'BAD_OPTION'],
+      ['GET', '/0-1?limit=1', 'BAD_OPTION'],
+    ]) {
+      it(`refuse ${method} ${path}: ${code}`, async () => {
+        const response = await get(`/v1/dead-letters${path}`, { method });
+        assert.deepEqual(await errorOf(response), [400, code]);
+        assert.deepEqual(port.letterCalls, []);
+      });
+    }
+
+    it('need a token where there are tokens, and the right method', async () => {
+      for (const [method, path] of [
+        ['GET', '/replay'],
+        ['POST', ''],
+        ['POST', '/0-1'],
+      ])
+        assert.equal((await get(`/v1/dead-letters${path}`, { method })).status, 405);
+      port.token = 'secret';
+      for (const [method, path] of [
+        ['GET', ''],
+        ['GET', '/0-1'],
+        ['POST', '/replay?all=true'],
+        ['DELETE', '?all=true'],
+      ])
+        assert.deepEqual(await errorOf(await get(`/v1/dead-letters${path}`, { method })), [
+          401,
+          'UNAUTHORIZED',
+        ]);
+      assert.deepEqual(port.letterCalls, []);
+    });
+  });
+
   describe('routes', () => {
     it('tell whether the shard lives and is ready', async () => {
       assert.deepEqual(await (await get('/healthz')).json(), { status: 'ok' });

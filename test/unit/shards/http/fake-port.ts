@@ -10,6 +10,7 @@ import { Gate } from '../../../../shards/http/gate.js';
 import type {
   AgentFilter,
   AgentRecords,
+  DeadLetterPort,
   HttpDoorPort,
   PublishOptions,
   Readiness,
@@ -109,6 +110,27 @@ export class FakePort implements HttpDoorPort<string> {
     this.queries.push([filter, cursor, limit]);
     return { records: [RECORD], cursor: 'planner-1' };
   }
+
+  readonly letterCalls: unknown[][] = [];
+  /** Notes what it is asked, and has nothing. */
+  readonly deadLetters: DeadLetterPort = {
+    list: async (...asked) => {
+      this.letterCalls.push(['list', ...asked]);
+      return { letters: [], cursor: null, missing: [] };
+    },
+    show: async (id) => {
+      this.letterCalls.push(['show', id]);
+      throw new FlowbusError('NOT_FOUND');
+    },
+    replay: async (choice) => {
+      this.letterCalls.push(['replay', choice]);
+      return { done: 1, refused: [], more: false, missing: [] };
+    },
+    purge: async (choice) => {
+      this.letterCalls.push(['purge', choice]);
+      return { done: 2, refused: [], more: false, missing: [] };
+    },
+  };
 
   ready(): Readiness {
     return this.readiness;
