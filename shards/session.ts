@@ -325,7 +325,7 @@ export class Session implements LanesOwner {
     this.announces = false;
     // Zero would say that there is a connection.
     this.lostAt = this.#exchange.now || 1;
-    if (this.consumes !== null) this.#exchange.leave(this);
+    this.#exchange.leave(this);
     this.lanes.control.clear();
     this.pressure.shed();
     this.release();

@@ -209,10 +209,10 @@ export class Sessions {
   end(session: Session, code: GoawayCode | null, message: string): void {
     if (session.ended) return;
     session.ended = true;
-    if (session.consumes !== null) this.#exchange.leave(session);
     const sink = session.sink;
     session.sink = null;
     sink?.close(code, message, code === 'SHUTTING_DOWN' || code === 'HEARTBEAT_TIMEOUT');
+    this.#exchange.leave(session);
     this.#interest.unsubscribe(session, session.patterns);
     this.#dropWaiting(session, DROPPED_BY[code ?? 'gone']);
     session.release();

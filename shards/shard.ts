@@ -250,6 +250,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
 
   leave(session: Session): void {
     this.consuming.left(session);
+    this.backpressure.left(session);
   }
 
   giveBack(session: number, src: Uint8Array, start: number): void {

@@ -682,3 +682,24 @@ describe('mailboxes of two shards', () => {
     });
   }
 });
+    it(`on shard ${home} under pressure hold nobody whose connection is gone, and forget whom they told`, async () => {
+      const [teller, live] = [open(0, 'p'), open(0, 'l')];
+      const consumer = open(0, 'c');
+      const { mailbox } = await groupOn(home, 0, consumer.session, { maxMessages: 20, lease: 60_000 });
+      for (let i = 0; i < 17; i++) {
+        publish(shards[0], live.session, 'work.x', 2);
+        run();
+      }
+      assured(0, teller.session, 'work.x', 'a');
+      run();
+      const pressed = shards[0].table.find(mailbox)!.pressed!;
+      assert.deepEqual([live.session.holds, pressed.held.size, pressed.told.size], [1, 1, 1]);
+      shards[0].sessions.lost(live.session, true);
+      shards[0].sessions.end(teller.session, null, '');
+      assert.deepEqual([live.session.holds, pressed.held.size, pressed.told.size], [0, 0, 0]);
+      shards[0].sessions.attach(live.session, new Taker());
+      publish(shards[0], live.session, 'work.x', 2);
+      run();
+      assert.deepEqual([live.session.holds, pressed.held.size], [1, 1], 'it came back, and goes on');
+    });
+
