@@ -185,6 +185,9 @@ export class Mailboxes implements HomeOffice {
       if (!journal.flush()) {
         this.#homes.delete(home.number);
         this.#table.remove(home.notice.handle);
+        // What it is will be written once there is room; so that it is not found at the next start, that it is no more too.
+        journal.closed(home.number);
+        this.#nextNumber = home.number;
         throw new FlowbusError('JOURNAL_FULL');
       }
       this.#port.announce([home.notice], []);

@@ -454,6 +454,18 @@ describe('mailboxes of two shards', () => {
     back.listening = false;
     assured(0, publisher.session, 'work.x', 'a');
     run();
+    for (const shard of shards) {
+      shard.mailboxes.check();
+      shard.mailboxes.close();
+    }
+    wires = new Wires();
+    shards = [begin(0, 2), begin(1, 2)];
+    const names = shards.flatMap((shard) => shard.mailboxes.notices().map(({ name }) => name));
+    assert.equal(
+      names.includes('group:another:work.*'),
+      false,
+      'what was refused is not there at the next start',
+    );
     const { now } = shards[0].exchange;
     shards[0].assured.check(now + 29_000);
     assert.deepEqual(publisher.taker.refused, []);
