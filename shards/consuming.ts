@@ -29,9 +29,13 @@ const GIVE_BACK_SIZE = OFFSET_END + 1;
 
 interface Asked {
   readonly slot: number;
+  readonly session: Session;
+  readonly spec: ConsumeSpec;
   readonly resolve: (handle: number) => void;
   readonly reject: (error: FlowbusError) => void;
   readonly timer: NodeJS.Timeout;
+  /** Its session was told that there is no answer. */
+  isLate: boolean;
 }
 
 export class Consuming {
@@ -45,6 +49,8 @@ export class Consuming {
   readonly #homes: Placement;
   /** Bounded by what sessions may consume. */
   readonly #asked: Map<number, Asked>;
+  /** How many of them each session waits for. */
+  readonly #waiting: Map<Session, number>;
   #lastRef: number;
   readonly #record: Uint8Array;
   readonly #returned: Uint8Array;
@@ -64,6 +70,7 @@ export class Consuming {
     this.#slot = exchange.settings.slot;
     this.#homes = new Placement(exchange.settings.workers, { isLive: () => true, connections: () => 0 });
     this.#asked = new Map();
+    this.#waiting = new Map();
     this.#lastRef = 0;
     this.#record = new Uint8Array(RECORD_ROOM);
     this.#returned = new Uint8Array(GIVE_BACK_SIZE);
@@ -74,7 +81,7 @@ export class Consuming {
    * JOURNAL_FULL, MAILBOX_UNAVAILABLE.
    */
   async consume(session: Session, spec: ConsumeSpec): Promise<number> {
-    if ((session.consumes?.size ?? 0) >= MAX_CONSUMED)
+    if ((session.consumes?.size ?? 0) + (this.#waiting.get(session) ?? 0) >= MAX_CONSUMED)
       throw new FlowbusError('LIMIT_REACHED', `A connection may consume from ${MAX_CONSUMED} mailboxes.`);
     const { sink } = session;
     const slot = this.#homeOf(spec);
@@ -228,7 +235,9 @@ export class Consuming {
     if (asked === undefined) return;
     this.#asked.delete(ref);
     clearTimeout(asked.timer);
-    if (code === null) asked.resolve(handle);
+    if (asked.isLate) {
+      if (code === null) this.#undo(asked, handle);
+    } else if (code === null) asked.resolve(handle);
     else asked.reject(new FlowbusError(isErrorCode(code) ? code : 'MAILBOX_UNAVAILABLE', message));
   }
 
@@ -249,7 +258,7 @@ export class Consuming {
   }
 
   #homeOf(spec: ConsumeSpec): number {
-    const name = mailboxName(spec.kind, spec.name, spec.pattern);
+    const name = nameOf(spec);
     return this.#table.named(name)?.slot ?? this.#homes.place(name);
   }
 
@@ -258,19 +267,38 @@ export class Consuming {
     session.consumes.set(handle, spec);
   }
 
-  #ask(slot: number, session: Session, spec: ConsumeSpec): Promise<number> {
+  async #ask(slot: number, session: Session, spec: ConsumeSpec): Promise<number> {
     const peer = this.#exchange.peers[slot];
-    if (!peer?.listening)
-      return Promise.reject(new FlowbusError('MAILBOX_UNAVAILABLE', 'The shard where it lives is down.'));
+    if (!peer?.listening) throw new FlowbusError('MAILBOX_UNAVAILABLE', 'The shard where it lives is down.');
     const ref = ++this.#lastRef;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () => this.#failed(ref, 'MAILBOX_UNAVAILABLE', 'The shard where it lives does not answer.'),
-        PATIENCE,
-      );
-      this.#asked.set(ref, { slot, resolve, reject, timer });
-      peer.tell(encodeTalk({ t: 'consume', ref, session: session.sender.number, spec }));
-    });
+    this.#waiting.set(session, (this.#waiting.get(session) ?? 0) + 1);
+    try {
+      return await new Promise((resolve, reject) => {
+        const timer = setTimeout(() => this.#giveUp(ref), PATIENCE);
+        this.#asked.set(ref, { slot, session, spec, resolve, reject, timer, isLate: false });
+        peer.tell(encodeTalk({ t: 'consume', ref, session: session.sender.number, spec }));
+      });
+    } finally {
+      const left = this.#waiting.get(session)! - 1;
+      if (left === 0) this.#waiting.delete(session);
+      else this.#waiting.set(session, left);
+    }
+  }
+
+  /** The answer may come yet, and then the session is a consumer that knows nothing of it. */
+  #giveUp(ref: number): void {
+    const asked = this.#asked.get(ref)!;
+    asked.isLate = true;
+    asked.reject(new FlowbusError('MAILBOX_UNAVAILABLE', 'The shard where it lives does not answer.'));
+  }
+
+  /** Unless it has asked again: then that counts. */
+  #undo({ session: { sender }, spec }: Asked, handle: number): void {
+    const { number } = sender;
+    if (this.#bearer(number)?.consumes?.has(handle)) return;
+    for (const other of this.#asked.values())
+      if (other.session.sender.number === number && nameOf(other.spec) === nameOf(spec)) return;
+    this.#tellLeave(number, handle);
   }
 
   #failed(ref: number, code: ErrorCode, message: string): void {
@@ -297,4 +325,8 @@ export class Consuming {
     this.#record.set(src.subarray(start, end), SESSION_PREFIX);
     return peer?.send(kind, urgent, this.#record, 0, end - start + SESSION_PREFIX) ?? false;
   }
+}
+
+function nameOf({ kind, name, pattern }: ConsumeSpec): string {
+  return mailboxName(kind, name, pattern);
 }

@@ -12,7 +12,7 @@ import type { RecentIds } from '../lib/queues/recent-ids.js';
 import { TimingWheel } from '../lib/queues/timing-wheel.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
-import type { BreakerReason } from '../lib/wire/control.js';
+import { type BreakerReason, MAX_PREFETCH } from '../lib/wire/control.js';
 import { delayOfFrame, idOfFrame, keyOfFrame } from '../lib/wire/delivery.js';
 import { endOfExtension } from '../lib/wire/extensions.js';
 import {
@@ -313,9 +313,10 @@ export class Mailboxes implements HomeOffice {
     const home = this.#homes.get(number);
     const consumer = home?.consumers.get(session);
     if (home === undefined || consumer === undefined) return;
-    const most = Math.min(count, consumer.prefetch);
+    // Its prefetch may have been larger when it got them.
+    const most = Math.min(count, MAX_PREFETCH);
     const now = performance.now();
-    for (let i = 0; i < most; i++) {
+    for (let i = 0; i < most && consumer.inFlight > 0; i++) {
       const entry = home.mailbox.ack(consumer, offset + i, now);
       if (entry === null) continue;
       this.#exchange.counters[C.mailboxAcks]++;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { mock } from 'node:test';
 import type { Chunk } from '../../../lib/queues/chunks.js';
 import { C } from '../../../lib/telemetry/counters.js';
 import { BatchReader, Step } from '../../../lib/wire/batch.js';
@@ -12,6 +13,7 @@ import { Encoding, Flag, FrameType, OFFSET_FLAGS } from '../../../lib/wire/frame
 import { readStored } from '../../../lib/wire/stored.js';
 import { readUtf8, utf8 } from '../../../lib/wire/text.js';
 import { FrameWriter } from '../../../lib/wire/writer.js';
+import { MAX_CONSUMED } from '../../../shards/consuming.js';
 import type { ConsumeSpec } from '../../../shards/intake.js';
 import { journalDir, orphansOf } from '../../../shards/journal/directory.js';
 import type { Refusal } from '../../../shards/publishing.js';
@@ -127,16 +129,14 @@ describe('mailboxes of two shards', () => {
     return { session, taker };
   }
 
-  /** Resolves when it consumes; the links are run meanwhile. */
-  async function consume(
-    slot: number,
+  function spec(
     session: Session,
     group: string,
     pattern: string,
     wish: Partial<ConsumeSpec> = {},
-  ): Promise<number> {
-    const spec: ConsumeSpec = {
-      kind: 'group' as const,
+  ): ConsumeSpec {
+    return {
+      kind: 'group',
       name: group,
       pattern,
       consumer: session.agent.agentId,
@@ -148,7 +148,17 @@ describe('mailboxes of two shards', () => {
       breaker: null,
       ...wish,
     };
-    const consuming = shards[slot].consuming.consume(session, spec);
+  }
+
+  /** Resolves when it consumes; the links are run meanwhile. */
+  async function consume(
+    slot: number,
+    session: Session,
+    group: string,
+    pattern: string,
+    wish: Partial<ConsumeSpec> = {},
+  ): Promise<number> {
+    const consuming = shards[slot].consuming.consume(session, spec(session, group, pattern, wish));
     let done = false;
     const end = (): void => {
       done = true;
@@ -444,16 +454,6 @@ describe('mailboxes of two shards', () => {
     assert.deepEqual(publisher.taker.refused, ['b: JOURNAL_FULL', 'c: JOURNAL_FULL']);
     assert.deepEqual(publisher.taker.stored, ['a=1', 'b=1']);
     assert.deepEqual(consumer.taker.texts, ['a', 'b']);
-  });
-
-  it('are given up on when their shard lives and does not answer, so that nobody waits for ever', async () => {
-    const publisher = open(0, 'p');
-    const consumer = open(0, 'c');
-    await groupOn(1, 0, consumer.session);
-    const back = shards[1].exchange.peers[0]!;
-    back.listening = false;
-    assured(0, publisher.session, 'work.x', 'a');
-    run();
     for (const shard of shards) {
       shard.mailboxes.check();
       shard.mailboxes.close();
@@ -466,6 +466,16 @@ describe('mailboxes of two shards', () => {
       false,
       'what was refused is not there at the next start',
     );
+  });
+
+  it('are given up on when their shard lives and does not answer, so that nobody waits for ever', async () => {
+    const publisher = open(0, 'p');
+    const consumer = open(0, 'c');
+    await groupOn(1, 0, consumer.session);
+    const back = shards[1].exchange.peers[0]!;
+    back.listening = false;
+    assured(0, publisher.session, 'work.x', 'a');
+    run();
     const { now } = shards[0].exchange;
     shards[0].assured.check(now + 29_000);
     assert.deepEqual(publisher.taker.refused, []);
@@ -549,6 +559,55 @@ describe('mailboxes of two shards', () => {
       consumer.taker.got.map(({ attempt }) => attempt),
       [1, 2, 3],
     );
+  });
+
+  it('take acks of more than a consumer may have by now', async () => {
+    const publisher = open(0, 'p');
+    const consumer = open(0, 'c');
+    const { group, mailbox } = await groupOn(0, 0, consumer.session, { lease: 60_000 });
+    for (const id of ['a', 'b', 'c']) assured(0, publisher.session, 'work.x', id);
+    run();
+    await consume(0, consumer.session, group, 'work.*', { prefetch: 1, lease: 60_000 });
+    ack(0, consumer.session, mailbox, consumer.taker.got[0].offset, 3);
+    assert.equal(shards[0].exchange.counters[C.mailboxAcks], 3);
+  });
+
+  it('have a bound for each connection, also of those that it asks for all at once', async () => {
+    const { session } = open(0, 'c');
+    const asked = Array.from({ length: MAX_CONSUMED + 10 }, (_, n) =>
+      shards[0].consuming.consume(session, spec(session, `many${n}`, 'work.*')),
+    );
+    let ended: PromiseSettledResult<number>[] | null = null;
+    Promise.allSettled(asked).then((results) => {
+      ended = results;
+    });
+    await until(() => ended !== null);
+    const refused = ended!.filter(({ status }) => status === 'rejected');
+    assert.equal(refused.length, 10);
+    assert.equal((refused[0] as PromiseRejectedResult).reason.code, 'LIMIT_REACHED');
+  });
+
+  it('have no consumer that was told that there is no answer', async () => {
+    const publisher = open(0, 'p');
+    const other = open(1, 'o');
+    const { group, mailbox } = await groupOn(1, 1, other.session, { lease: 60_000 });
+    const { session, taker } = open(0, 'c');
+    mock.timers.enable({ apis: ['setTimeout'] });
+    let consuming: Promise<number>;
+    try {
+      consuming = shards[0].consuming.consume(session, spec(session, group, 'work.*', { lease: 60_000 }));
+      mock.timers.tick(10_000);
+    } finally {
+      mock.timers.reset();
+    }
+    await assert.rejects(consuming, { code: 'MAILBOX_UNAVAILABLE' });
+    const { consumers } = shards[1].table.find(mailbox)!.home!;
+    run();
+    assert.equal(consumers.size, 2, 'the shard has woken up');
+    await until(() => consumers.size === 1);
+    for (const id of ['a', 'b', 'c']) assured(0, publisher.session, 'work.x', id);
+    run();
+    assert.deepEqual([taker.texts, other.taker.texts], [[], ['a', 'b', 'c']]);
   });
 
   it('pass over acks of what a session does not hold', async () => {
@@ -653,6 +712,27 @@ describe('mailboxes of two shards', () => {
       assert.equal(teller.taker.changes.length, 2, 'of a shard that is gone there is nothing to wait for');
     });
 
+    it(`on shard ${home} under pressure hold nobody whose connection is gone, and forget whom they told`, async () => {
+      const [teller, live] = [open(0, 'p'), open(0, 'l')];
+      const consumer = open(0, 'c');
+      const { mailbox } = await groupOn(home, 0, consumer.session, { maxMessages: 20, lease: 60_000 });
+      for (let i = 0; i < 17; i++) {
+        publish(shards[0], live.session, 'work.x', 2);
+        run();
+      }
+      assured(0, teller.session, 'work.x', 'a');
+      run();
+      const pressed = shards[0].table.find(mailbox)!.pressed!;
+      assert.deepEqual([live.session.holds, pressed.held.size, pressed.told.size], [1, 1, 1]);
+      shards[0].sessions.lost(live.session, true);
+      shards[0].sessions.end(teller.session, null, '');
+      assert.deepEqual([live.session.holds, pressed.held.size, pressed.told.size], [0, 0, 0]);
+      shards[0].sessions.attach(live.session, new Taker());
+      publish(shards[0], live.session, 'work.x', 2);
+      run();
+      assert.deepEqual([live.session.holds, pressed.held.size], [1, 1], 'it came back, and goes on');
+    });
+
     it(`on shard ${home} get back what finds its way full, and give it to another consumer, or when there is room`, async () => {
       const publisher = open(0, 'p');
       const [slow, quick] = [open(1, 'slow'), open(1, 'quick')];
@@ -694,24 +774,3 @@ describe('mailboxes of two shards', () => {
     });
   }
 });
-    it(`on shard ${home} under pressure hold nobody whose connection is gone, and forget whom they told`, async () => {
-      const [teller, live] = [open(0, 'p'), open(0, 'l')];
-      const consumer = open(0, 'c');
-      const { mailbox } = await groupOn(home, 0, consumer.session, { maxMessages: 20, lease: 60_000 });
-      for (let i = 0; i < 17; i++) {
-        publish(shards[0], live.session, 'work.x', 2);
-        run();
-      }
-      assured(0, teller.session, 'work.x', 'a');
-      run();
-      const pressed = shards[0].table.find(mailbox)!.pressed!;
-      assert.deepEqual([live.session.holds, pressed.held.size, pressed.told.size], [1, 1, 1]);
-      shards[0].sessions.lost(live.session, true);
-      shards[0].sessions.end(teller.session, null, '');
-      assert.deepEqual([live.session.holds, pressed.held.size, pressed.told.size], [0, 0, 0]);
-      shards[0].sessions.attach(live.session, new Taker());
-      publish(shards[0], live.session, 'work.x', 2);
-      run();
-      assert.deepEqual([live.session.holds, pressed.held.size], [1, 1], 'it came back, and goes on');
-    });
-
