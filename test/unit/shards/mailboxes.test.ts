@@ -587,6 +587,33 @@ describe('mailboxes of two shards', () => {
     assert.equal((refused[0] as PromiseRejectedResult).reason.code, 'LIMIT_REACHED');
   });
 
+  it('take a message also when hundreds on each shard are to get it, and say so when one of the shards is gone', async () => {
+    const publisher = open(0, 'p');
+    const { session } = open(0, 'c');
+    const count = 800;
+    let handles: number[] = [];
+    Promise.all(
+      Array.from({ length: count }, (_, n) =>
+        shards[0].consuming.consume(session, spec(session, `many${n}`, 'work.*')),
+      ),
+    ).then((results) => {
+      handles = results;
+    });
+    await until(() => handles.length === count);
+    for (const home of [0, 1]) assert.ok(handles.filter((mailbox) => mailbox >>> 24 === home).length > 300);
+    assured(0, publisher.session, 'work.x', 'a');
+    run();
+    assert.deepEqual(publisher.taker.stored, [`a=${count}`]);
+    assured(0, publisher.session, 'work.x', 'b');
+    wires.readers[1] = null;
+    shards[0].peerDown(1, 1);
+    run();
+    wires.full = true;
+    assured(0, publisher.session, 'work.x', 'c');
+    run();
+    assert.deepEqual(publisher.taker.refused, ['b: MAILBOX_UNAVAILABLE', 'c: MAILBOX_UNAVAILABLE']);
+  });
+
   it('have no consumer that was told that there is no answer', async () => {
     const publisher = open(0, 'p');
     const other = open(1, 'o');
