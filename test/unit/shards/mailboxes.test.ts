@@ -587,6 +587,34 @@ describe('mailboxes of two shards', () => {
     assert.equal((refused[0] as PromiseRejectedResult).reason.code, 'LIMIT_REACHED');
   });
 
+  it('give a consumer nothing that is small enough ahead of what its way had no room for', async () => {
+    const publisher = open(0, 'p');
+    const slow = open(0, 'slow');
+    await groupOn(0, 0, slow.session, { lease: 60_000 });
+    shards[0].interest.subscribe(slow.session, ['noise']);
+    run();
+    // Its socket takes nothing, and there is room for 40 KiB before something is shed.
+    slow.taker.unsent = 64 * 1024;
+    slow.session.pressure.shed();
+    for (let i = 0; i < 2; i++) publish(shards[0], publisher.session, 'noise', 2, 42 * 1024);
+    run();
+    for (const [id, size] of [
+      ['large', 50_000],
+      ['less', 30_000],
+    ] as const)
+      assured(0, publisher.session, 'work.x', id, size);
+    run();
+    slow.taker.unsent = 0;
+    slow.session.touch();
+    run();
+    shards[0].mailboxes.check();
+    run();
+    assert.deepEqual(
+      slow.taker.got.map(({ text }) => text.trim()),
+      ['large', 'less'],
+    );
+  });
+
   it('take a message also when hundreds on each shard are to get it, and say so when one of the shards is gone', async () => {
     const publisher = open(0, 'p');
     const { session } = open(0, 'c');
