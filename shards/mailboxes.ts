@@ -447,12 +447,15 @@ export class Mailboxes implements HomeOffice {
     const old = new Journal({ ...settings, dir });
     const recovery = new Recovery();
     old.open(recovery, (segment) => recovery.begin(segment));
-    for (const { record, entries } of recovery.mailboxes()) {
-      const home = this.#settle(this.#nextNumber, record, record.epoch + 1);
-      home.record();
+    for (const { record, entries, recent } of recovery.mailboxes()) {
+      // One that is here already may be of an earlier attempt, which ended too soon: what came then comes again, flagged.
+      const known = this.#table.named(record.name)?.home;
+      const home = known ?? this.#settle(this.#nextNumber, record, record.epoch + 1, recent);
+      if (known == null) home.record();
       for (const entry of entries) {
-        rewrite(journal, home, entry);
-        home.put(entry, Date.now());
+        const moved = known == null ? entry : entry.movedTo(home.mailbox.nextOffset);
+        rewrite(journal, home, moved);
+        home.put(moved, Date.now());
       }
     }
     // What cannot be written stays where it is, and is found again at the next start.

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeSync } from 'node:fs';
+import { cpSync, mkdtempSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { mock } from 'node:test';
@@ -412,6 +412,8 @@ describe('mailboxes of two shards', () => {
     for (const shard of shards) shard.mailboxes.close();
     wires = new Wires();
     const left = makeShard(wires, 0, 1, { shards: 1 });
+    const copy = join(dataDir, 'copy');
+    cpSync(journalDir(dataDir, 1), copy, { recursive: true });
     const orphans = orphansOf(dataDir, 0, 1);
     assert.deepEqual(orphans, [journalDir(dataDir, 1)]);
     const settings = { dir: journalDir(dataDir, 0), fsync: 'never' as const, maxBytes: 1_000_000 };
@@ -424,6 +426,22 @@ describe('mailboxes of two shards', () => {
     const again = makeShard(new Wires(), 0, 1, { shards: 1 });
     assert.equal(again.recover(settings, []), 2);
     again.mailboxes.close();
+    // As if it had been killed before it had removed the other: nothing is in two mailboxes.
+    renameSync(copy, journalDir(dataDir, 1));
+    const killed = makeShard(new Wires(), 0, 1, { shards: 1 });
+    assert.equal(killed.recover(settings, orphansOf(dataDir, 0, 1)), 4);
+    const names = killed.mailboxes.notices().map(({ name }) => name);
+    assert.deepEqual([...new Set(names)], names);
+    const { home } = killed.table.named(`group:${group}:work.*`)!;
+    const offsets = [...home!.mailbox.entries()].map(({ offset, repeated }) => [offset, repeated]);
+    assert.deepEqual(
+      offsets,
+      [1, 2, 3, 4].map((offset) => [offset, true]),
+    );
+    killed.mailboxes.close();
+    const last = makeShard(new Wires(), 0, 1, { shards: 1 });
+    assert.equal(last.recover(settings, []), 4);
+    last.mailboxes.close();
     shards = [];
   });
 
