@@ -1,7 +1,7 @@
 /** Sessions of this shard as consumers of mailboxes, wherever those live: who consumes from what, deliveries, and acks. */
 import { type ErrorCode, FlowbusError, isErrorCode } from '../lib/errors.js';
 import { RecordKind } from '../lib/links.js';
-import type { BreakerChange } from '../lib/wire/control.js';
+import { type BreakerChange, MAX_PREFETCH } from '../lib/wire/control.js';
 import { ACK_SIZE, isRepeated, NACK_HEADER } from '../lib/wire/delivery.js';
 import { FIRST_BULK_LANE, HEADER_SIZE, OFFSET_TOTAL, readU32, readU64, writeU32 } from '../lib/wire/frame.js';
 import type { Exchange } from './exchange.js';
@@ -19,6 +19,8 @@ import { encodeTalk } from './talk.js';
 
 /** Mailboxes that one connection consumes from. */
 export const MAX_CONSUMED = 1024;
+/** Messages that an ack frame may name: each is looked for. */
+const MAX_ACKED = 16 * MAX_PREFETCH;
 /** How long another worker may take to answer (ms). */
 const PATIENCE = 10_000;
 const RECORD_ROOM = 128 * 1024;
@@ -188,6 +190,10 @@ export class Consuming {
   ack(session: Session, src: Uint8Array, start: number, end: number): void {
     if (end === start || (end - start) % ACK_SIZE !== 0)
       throw new FlowbusError('BAD_CONTROL', `An ack has ${ACK_SIZE} bytes for each run of offsets.`);
+    let named = 0;
+    for (let at = start; at < end; at += ACK_SIZE) named += Math.min(MAX_PREFETCH, readU32(src, at + 12));
+    if (named > MAX_ACKED)
+      throw new FlowbusError('BAD_CONTROL', `An ack is of at most ${MAX_ACKED} messages.`);
     const { number } = session.sender;
     for (let at = start; at < end; ) {
       const slot = slotOfHandle(readU32(src, at));

@@ -683,6 +683,15 @@ describe('mailboxes of two shards', () => {
     assert.deepEqual([taker.texts, other.taker.texts], [[], ['a', 'b', 'c']]);
   });
 
+  it('are not kept busy by a frame of acks for messages without end', async () => {
+    const { session } = open(0, 'c');
+    const { mailbox } = await groupOn(0, 0, session);
+    const runs = new Uint8Array(17 * ACK_SIZE);
+    for (let n = 0; n < 17; n++) writeAck(runs, n * ACK_SIZE, mailbox, 1, 0xffff_ffff);
+    shards[0].consuming.ack(session, runs, 0, 16 * ACK_SIZE);
+    assert.throws(() => shards[0].consuming.ack(session, runs, 0, runs.length), { code: 'BAD_CONTROL' });
+  });
+
   it('pass over acks of what a session does not hold', async () => {
     const publisher = open(0, 'p');
     const consumer = open(0, 'c');
