@@ -61,7 +61,7 @@ class Pending {
   onStored: OnStored | null;
   /** On the exchange's clock. */
   since: number;
-  /** Workers that have not answered; none before it begins and when it is done. */
+  /** Workers that have not answered, as often as they are to; none before it begins and when it is done. */
   readonly slots: number[];
   stored: number;
   code: ErrorCode | null;
@@ -125,6 +125,8 @@ export class Assured {
   readonly #backpressure: Backpressure;
   readonly #slot: number;
   readonly #pending: Map<number, Pending>;
+  /** Workers to which a record of the message in hand could not be sent. */
+  readonly #unsent: number[];
   #lastToken: number;
   readonly #sparePending: Pending[];
   readonly #accounts: Map<Session, Account>;
@@ -144,6 +146,7 @@ export class Assured {
     this.#backpressure = backpressure;
     this.#slot = exchange.settings.slot;
     this.#pending = new Map();
+    this.#unsent = [];
     this.#lastToken = 0;
     this.#sparePending = [];
     this.#accounts = new Map();
@@ -211,6 +214,10 @@ export class Assured {
       pending.slots.push(slot);
       this.#toSlot(pending, token, slot, mailboxes, at, reader, session.sender.text, spelled, ttl ?? 0);
     }
+    for (let slot = this.#unsent.pop(); slot !== undefined; slot = this.#unsent.pop()) {
+      pending.answered(slot);
+      pending.code = 'MAILBOX_UNAVAILABLE';
+    }
     // Who has no mailbox has nothing that could hold it back.
     if (!text.startsWith(AGENT_PREFIX) && delay === null) this.#alsoLive(session, route, id, reader);
     this.#finishIfDone(token, pending);
@@ -262,7 +269,7 @@ export class Assured {
   /** Its process is gone: what it had not answered may or may not be stored. */
   peerLost(slot: number): void {
     for (const [token, { slots }] of this.#pending)
-      if (slots.includes(slot)) this.settle(slot, token, 0, 'MAILBOX_UNAVAILABLE');
+      while (slots.includes(slot)) this.settle(slot, token, 0, 'MAILBOX_UNAVAILABLE');
   }
 
   /** Now and then: gives up on answers that do not come. */
@@ -314,14 +321,15 @@ export class Assured {
     const numbers: number[] = [];
     for (let i = first; i < mailboxes.length; i++)
       if (mailboxes[i].slot === slot) numbers.push(numberOf(mailboxes[i]));
-    const peer = this.#exchange.peers[slot] ?? null;
-    const size =
-      peer === null || numbers.length > MAX_TARGETS
-        ? 0
-        : writeAssured(this.#record, token, numbers, from, topic, ttl, bytes, start, end);
-    if (peer?.send(RecordKind.assured, lane < FIRST_BULK_LANE, this.#record, 0, size) && size > 0) return;
-    pending.answered(slot);
-    pending.code = 'MAILBOX_UNAVAILABLE';
+    const peer = this.#exchange.peers[slot];
+    const urgent = lane < FIRST_BULK_LANE;
+    // Each record is answered by itself.
+    for (let i = 0; i < numbers.length; i += MAX_TARGETS) {
+      if (i > 0) pending.slots.push(slot);
+      const some = numbers.length <= MAX_TARGETS ? numbers : numbers.slice(i, i + MAX_TARGETS);
+      const size = writeAssured(this.#record, token, some, from, topic, ttl, bytes, start, end);
+      if (!peer?.send(RecordKind.assured, urgent, this.#record, 0, size)) this.#unsent.push(slot);
+    }
   }
 
   /** Those who subscribed without a mailbox get it as they get any message. */

@@ -3,6 +3,7 @@
  * is (see lib/queues/fullness.ts); each then looks after its own agents, as they publish: live publishers get no more credit while the
  * mailbox holds them, assured ones are told when it begins and when it ends.
  */
+import { slotOfHandle } from './mailbox-ref.js';
 import type { MailboxTable } from './mailbox-table.js';
 import { workerOfSender } from './sender-ids.js';
 import type { Session, Sink } from './session.js';
@@ -43,6 +44,8 @@ export class Backpressure {
   readonly #port: BackpressurePort;
   readonly #table: MailboxTable;
   readonly #bearer: (number: number) => Session | null;
+  /** By handle. */
+  readonly #pressed: Map<number, PressedMailbox>;
 
   constructor(
     slot: number,
@@ -54,19 +57,20 @@ export class Backpressure {
     this.#port = port;
     this.#table = table;
     this.#bearer = bearer;
+    this.#pressed = new Map();
   }
 
   /** The shard where the mailbox lives says how it is. */
   heard({ handle, active, holds }: PressureNotice): void {
-    const ref = this.#table.find(handle);
-    if (ref === undefined) return;
     if (!active) {
-      this.#end(ref.pressed);
-      ref.pressed = null;
+      this.#end(handle);
       return;
     }
+    const ref = this.#table.find(handle);
+    if (ref === undefined) return;
     ref.pressed ??= new PressedMailbox(ref.notice.name);
     ref.pressed.holds = holds;
+    this.#pressed.set(handle, ref.pressed);
     if (!holds) this.#release(ref.pressed);
   }
 
@@ -85,16 +89,28 @@ export class Backpressure {
     sink.pressure?.({ mailbox: pressed.name, active: true });
   }
 
-  /** Worker `slot` is gone: its mailboxes hold nobody. */
-  peerLost(slot: number): void {
-    for (const ref of this.#table.on(slot)) {
-      this.#end(ref.pressed);
-      ref.pressed = null;
+  /**
+   * The connection of a session is gone: it is held no more, and there is nobody to tell. Otherwise those who come and go while a
+   * mailbox is full, which may take days, would add up.
+   */
+  left({ sender: { number } }: Session): void {
+    for (const pressed of this.#pressed.values()) {
+      pressed.told.delete(number);
+      if (pressed.held.delete(number)) this.#port.unhold(number);
     }
   }
 
-  #end(pressed: PressedMailbox | null): void {
-    if (pressed === null) return;
+  /** Worker `slot` is gone: its mailboxes hold nobody. */
+  peerLost(slot: number): void {
+    for (const handle of this.#pressed.keys()) if (slotOfHandle(handle) === slot) this.#end(handle);
+  }
+
+  #end(handle: number): void {
+    const pressed = this.#pressed.get(handle);
+    if (pressed === undefined) return;
+    this.#pressed.delete(handle);
+    const ref = this.#table.find(handle);
+    if (ref !== undefined) ref.pressed = null;
     this.#release(pressed);
     for (const [number, sink] of pressed.told) {
       if (this.#bearer(number)?.sink === sink) sink.pressure?.({ mailbox: pressed.name, active: false });

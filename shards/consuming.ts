@@ -1,7 +1,7 @@
 /** Sessions of this shard as consumers of mailboxes, wherever those live: who consumes from what, deliveries, and acks. */
 import { type ErrorCode, FlowbusError, isErrorCode } from '../lib/errors.js';
 import { RecordKind } from '../lib/links.js';
-import type { BreakerChange } from '../lib/wire/control.js';
+import { type BreakerChange, MAX_PREFETCH } from '../lib/wire/control.js';
 import { ACK_SIZE, isRepeated, NACK_HEADER, nackReason } from '../lib/wire/delivery.js';
 import { FIRST_BULK_LANE, HEADER_SIZE, OFFSET_TOTAL, readU32, readU64, writeU32 } from '../lib/wire/frame.js';
 import type { Exchange } from './exchange.js';
@@ -19,6 +19,8 @@ import { encodeTalk } from './talk.js';
 
 /** Mailboxes that one connection consumes from. */
 export const MAX_CONSUMED = 1024;
+/** Messages that an ack frame may name: each is looked for. */
+const MAX_ACKED = 16 * MAX_PREFETCH;
 /** How long another worker may take to answer (ms). */
 const PATIENCE = 10_000;
 const RECORD_ROOM = 128 * 1024;
@@ -29,9 +31,13 @@ const GIVE_BACK_SIZE = OFFSET_END + 1;
 
 interface Asked {
   readonly slot: number;
+  readonly session: Session;
+  readonly spec: ConsumeSpec;
   readonly resolve: (handle: number) => void;
   readonly reject: (error: FlowbusError) => void;
   readonly timer: NodeJS.Timeout;
+  /** Its session was told that there is no answer. */
+  isLate: boolean;
 }
 
 export class Consuming {
@@ -45,6 +51,8 @@ export class Consuming {
   readonly #homes: Placement;
   /** Bounded by what sessions may consume. */
   readonly #asked: Map<number, Asked>;
+  /** How many of them each session waits for. */
+  readonly #waiting: Map<Session, number>;
   #lastRef: number;
   readonly #record: Uint8Array;
   readonly #returned: Uint8Array;
@@ -64,6 +72,7 @@ export class Consuming {
     this.#slot = exchange.settings.slot;
     this.#homes = new Placement(exchange.settings.workers, { isLive: () => true, connections: () => 0 });
     this.#asked = new Map();
+    this.#waiting = new Map();
     this.#lastRef = 0;
     this.#record = new Uint8Array(RECORD_ROOM);
     this.#returned = new Uint8Array(GIVE_BACK_SIZE);
@@ -74,7 +83,7 @@ export class Consuming {
    * JOURNAL_FULL, MAILBOX_UNAVAILABLE.
    */
   async consume(session: Session, spec: ConsumeSpec): Promise<number> {
-    if ((session.consumes?.size ?? 0) >= MAX_CONSUMED)
+    if ((session.consumes?.size ?? 0) + (this.#waiting.get(session) ?? 0) >= MAX_CONSUMED)
       throw new FlowbusError('LIMIT_REACHED', `A connection may consume from ${MAX_CONSUMED} mailboxes.`);
     const { sink } = session;
     const slot = this.#homeOf(spec);
@@ -180,6 +189,10 @@ export class Consuming {
   ack(session: Session, src: Uint8Array, start: number, end: number): void {
     if (end === start || (end - start) % ACK_SIZE !== 0)
       throw new FlowbusError('BAD_CONTROL', `An ack has ${ACK_SIZE} bytes for each run of offsets.`);
+    let named = 0;
+    for (let at = start; at < end; at += ACK_SIZE) named += Math.min(MAX_PREFETCH, readU32(src, at + 12));
+    if (named > MAX_ACKED)
+      throw new FlowbusError('BAD_CONTROL', `An ack is of at most ${MAX_ACKED} messages.`);
     const { number } = session.sender;
     for (let at = start; at < end; ) {
       const slot = slotOfHandle(readU32(src, at));
@@ -227,7 +240,9 @@ export class Consuming {
     if (asked === undefined) return;
     this.#asked.delete(ref);
     clearTimeout(asked.timer);
-    if (code === null) asked.resolve(handle);
+    if (asked.isLate) {
+      if (code === null) this.#undo(asked, handle);
+    } else if (code === null) asked.resolve(handle);
     else asked.reject(new FlowbusError(isErrorCode(code) ? code : 'MAILBOX_UNAVAILABLE', message));
   }
 
@@ -254,7 +269,7 @@ export class Consuming {
   }
 
   #homeOf(spec: ConsumeSpec): number {
-    const name = mailboxName(spec.kind, spec.name, spec.pattern);
+    const name = nameOf(spec);
     return this.#table.named(name)?.slot ?? this.#homes.place(name);
   }
 
@@ -263,19 +278,38 @@ export class Consuming {
     session.consumes.set(handle, spec);
   }
 
-  #ask(slot: number, session: Session, spec: ConsumeSpec): Promise<number> {
+  async #ask(slot: number, session: Session, spec: ConsumeSpec): Promise<number> {
     const peer = this.#exchange.peers[slot];
-    if (!peer?.listening)
-      return Promise.reject(new FlowbusError('MAILBOX_UNAVAILABLE', 'The shard where it lives is down.'));
+    if (!peer?.listening) throw new FlowbusError('MAILBOX_UNAVAILABLE', 'The shard where it lives is down.');
     const ref = ++this.#lastRef;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(
-        () => this.#failed(ref, 'MAILBOX_UNAVAILABLE', 'The shard where it lives does not answer.'),
-        PATIENCE,
-      );
-      this.#asked.set(ref, { slot, resolve, reject, timer });
-      peer.tell(encodeTalk({ t: 'consume', ref, session: session.sender.number, spec }));
-    });
+    this.#waiting.set(session, (this.#waiting.get(session) ?? 0) + 1);
+    try {
+      return await new Promise((resolve, reject) => {
+        const timer = setTimeout(() => this.#giveUp(ref), PATIENCE);
+        this.#asked.set(ref, { slot, session, spec, resolve, reject, timer, isLate: false });
+        peer.tell(encodeTalk({ t: 'consume', ref, session: session.sender.number, spec }));
+      });
+    } finally {
+      const left = this.#waiting.get(session)! - 1;
+      if (left === 0) this.#waiting.delete(session);
+      else this.#waiting.set(session, left);
+    }
+  }
+
+  /** The answer may come yet, and then the session is a consumer that knows nothing of it. */
+  #giveUp(ref: number): void {
+    const asked = this.#asked.get(ref)!;
+    asked.isLate = true;
+    asked.reject(new FlowbusError('MAILBOX_UNAVAILABLE', 'The shard where it lives does not answer.'));
+  }
+
+  /** Unless it has asked again: then that counts. */
+  #undo({ session: { sender }, spec }: Asked, handle: number): void {
+    const { number } = sender;
+    if (this.#bearer(number)?.consumes?.has(handle)) return;
+    for (const other of this.#asked.values())
+      if (other.session.sender.number === number && nameOf(other.spec) === nameOf(spec)) return;
+    this.#tellLeave(number, handle, false);
   }
 
   #failed(ref: number, code: ErrorCode, message: string): void {
@@ -302,4 +336,8 @@ export class Consuming {
     this.#record.set(src.subarray(start, end), SESSION_PREFIX);
     return peer?.send(kind, urgent, this.#record, 0, end - start + SESSION_PREFIX) ?? false;
   }
+}
+
+function nameOf({ kind, name, pattern }: ConsumeSpec): string {
+  return mailboxName(kind, name, pattern);
 }

@@ -40,7 +40,7 @@ export interface ExchangeView<S, P> {
   hold(number: number): void;
   unhold(number: number): void;
   cutOff(session: S): void;
-  /** The connection of a session that consumes from mailboxes is gone. */
+  /** The connection of a session is gone: it consumes from no mailbox, and none holds it. `broke`: without a goodbye. */
   leave(session: S, broke: boolean): void;
   /** A link was found full. */
   countLinkStall(): void;

@@ -50,7 +50,7 @@ export interface ExchangePort {
   settle(): void;
   /** The deliver frame at `src[start…]` was shed on its way to the session. */
   giveBack(session: number, src: Uint8Array, start: number): void;
-  /** The connection of a session that consumes is gone. `broke`: without a goodbye. */
+  /** The connection of a session is gone: it consumes from nothing, and no mailbox holds it. `broke`: without a goodbye. */
   leave(session: Session, broke: boolean): void;
   /** The session of this shard that bears the sender number. */
   bearer(number: number): Session | null;

@@ -72,7 +72,14 @@ export class Feeding {
       const next = mailbox.nextConsumer(now);
       const entry = next === null ? null : mailbox.take(next, now, wall);
       if (entry === null) return;
-      this.#begin(mailbox, entry.consumer!, entry.lane, entry.size + DELIVERY_MARGIN);
+      const consumer = entry.consumer!;
+      this.#begin(mailbox, consumer, entry.lane, entry.size + DELIVERY_MARGIN);
+      if (consumer.blocked) {
+        // What went back just now was for the same consumer, and comes first.
+        mailbox.giveBack(consumer, entry.offset, entry.repeated);
+        this.#exchange.counters[C.mailboxReturned]++;
+        continue;
+      }
       this.#end = writeDelivery(
         this.#frames,
         this.#view,

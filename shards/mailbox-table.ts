@@ -37,11 +37,6 @@ export class MailboxTable {
     return this.#byName.get(mailboxName(kind, name, '')) ?? null;
   }
 
-  /** Those that live on `slot`. */
-  *on(slot: number): Generator<MailboxRef> {
-    for (const ref of this.#byHandle.values()) if (ref.slot === slot) yield ref;
-  }
-
   /** Of two of one name the one with the higher epoch counts, then that in the higher slot. */
   add(notice: MailboxNotice, home: Home | null): void {
     const ref = new MailboxRef(notice, home);

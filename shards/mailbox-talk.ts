@@ -15,7 +15,7 @@ import { LastText, writeUtf8 } from '../lib/wire/text.js';
 export const STORED_SIZE = 8;
 export const SESSION_PREFIX = 4;
 const ASSURED_HEADER = 12;
-/** Mailboxes that one message may go to on one worker: what a byte counts. */
+/** Mailboxes that one record is for: what a byte counts. A message for more on one worker goes there in several. */
 export const MAX_TARGETS = 255;
 
 /** Why a message was not stored. */

@@ -12,7 +12,7 @@ import type { RecentIds } from '../lib/queues/recent-ids.js';
 import { TimingWheel } from '../lib/queues/timing-wheel.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
-import type { BreakerReason } from '../lib/wire/control.js';
+import { type BreakerReason, MAX_PREFETCH } from '../lib/wire/control.js';
 import { delayOfFrame, idOfFrame, keyOfFrame } from '../lib/wire/delivery.js';
 import { endOfExtension } from '../lib/wire/extensions.js';
 import {
@@ -199,6 +199,9 @@ export class Mailboxes implements HomeOffice {
       if (!journal.flush()) {
         this.#homes.delete(home.number);
         this.#table.remove(home.notice.handle);
+        // What it is will be written once there is room; so that it is not found at the next start, that it is no more too.
+        journal.closed(home.number);
+        this.#nextNumber = home.number;
         throw new FlowbusError('JOURNAL_FULL');
       }
       this.#port.announce([home.notice], []);
@@ -356,9 +359,10 @@ export class Mailboxes implements HomeOffice {
     const home = this.#homes.get(number);
     const consumer = home?.consumers.get(session);
     if (home === undefined || consumer === undefined) return;
-    const most = Math.min(count, consumer.prefetch);
+    // Its prefetch may have been larger when it got them.
+    const most = Math.min(count, MAX_PREFETCH);
     const now = performance.now();
-    for (let i = 0; i < most; i++) {
+    for (let i = 0; i < most && consumer.inFlight > 0; i++) {
       const entry = home.mailbox.ack(consumer, offset + i, now);
       if (entry === null) continue;
       this.#exchange.counters[C.mailboxAcks]++;
@@ -493,12 +497,15 @@ export class Mailboxes implements HomeOffice {
     const old = new Journal({ ...settings, dir });
     const recovery = new Recovery();
     old.open(recovery, (segment) => recovery.begin(segment));
-    for (const { record, entries } of recovery.mailboxes()) {
-      const home = this.#settle(this.#nextNumber, record, record.epoch + 1);
-      home.record();
+    for (const { record, entries, recent } of recovery.mailboxes()) {
+      // One that is here already may be of an earlier attempt, which ended too soon: what came then comes again, flagged.
+      const known = this.#table.named(record.name)?.home;
+      const home = known ?? this.#settle(this.#nextNumber, record, record.epoch + 1, recent);
+      if (known == null) home.record();
       for (const entry of entries) {
-        rewrite(journal, home, entry);
-        home.takeBack(entry, Date.now(), this.#integrity);
+        const moved = known == null ? entry : entry.movedTo(home.mailbox.nextOffset);
+        rewrite(journal, home, moved);
+        home.takeBack(moved, Date.now(), this.#integrity);
       }
     }
     // What cannot be written stays where it is, and is found again at the next start.

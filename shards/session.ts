@@ -325,7 +325,7 @@ export class Session implements LanesOwner {
     this.announces = false;
     // Zero would say that there is a connection.
     this.lostAt = this.#exchange.now || 1;
-    if (this.consumes !== null) this.#exchange.leave(this, true);
+    this.#exchange.leave(this, true);
     this.lanes.control.clear();
     this.pressure.shed();
     this.release();

@@ -210,10 +210,10 @@ export class Sessions {
   end(session: Session, code: GoawayCode | null, message: string): void {
     if (session.ended) return;
     session.ended = true;
-    if (session.consumes !== null) this.#exchange.leave(session, code !== null && code !== 'SHUTTING_DOWN');
     const sink = session.sink;
     session.sink = null;
     sink?.close(code, message, code === 'SHUTTING_DOWN' || code === 'HEARTBEAT_TIMEOUT');
+    this.#exchange.leave(session, code !== null && code !== 'SHUTTING_DOWN');
     this.#interest.unsubscribe(session, session.patterns);
     this.#dropWaiting(session, DROPPED_BY[code ?? 'gone']);
     session.release();

@@ -259,6 +259,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
 
   leave(session: Session, broke: boolean): void {
     this.consuming.left(session, broke);
+    this.backpressure.left(session);
   }
 
   giveBack(session: number, src: Uint8Array, start: number): void {

@@ -1,5 +1,6 @@
 /** Whoever takes messages out of a mailbox, up to `prefetch` unacked ones, as long as its circuit breaker is closed. */
 import { Breaker } from './breaker.js';
+import { EntryList } from './entry-list.js';
 
 /** Bytes of unacked messages with one consumer: what waits for its socket stays bounded whatever `prefetch` says. */
 export const MAX_IN_FLIGHT_BYTES = 1024 * 1024;
@@ -9,6 +10,8 @@ export class Consumer {
   /** Its agentId. */
   readonly name: string;
   prefetch: number;
+  /** Its unacked messages, in the order in which it got them: `inFlight` of them. */
+  readonly leases: EntryList;
   inFlight: number;
   inFlightBytes: number;
   /** It consumes from the mailbox no more. */
@@ -22,6 +25,7 @@ export class Consumer {
     this.id = id;
     this.name = name;
     this.prefetch = prefetch;
+    this.leases = new EntryList();
     this.inFlight = 0;
     this.inFlightBytes = 0;
     this.left = false;

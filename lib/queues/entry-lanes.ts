@@ -20,6 +20,8 @@ export class EntryLanes {
   boosted: boolean;
   readonly #shares: Shares;
   readonly #lanes: EntryList[];
+  /** What was restored last in each, while it is there: many that come back together do so in their order, each behind the last. */
+  readonly #restored: (MailboxEntry | null)[];
   /** What each lane may still hand out in this round. */
   readonly #left: number[];
   #turn: number;
@@ -28,6 +30,7 @@ export class EntryLanes {
     this.boosted = false;
     this.#shares = shares;
     this.#lanes = Array.from({ length: LANE_COUNT }, () => new EntryList());
+    this.#restored = new Array<MailboxEntry | null>(LANE_COUNT).fill(null);
     this.#left = [...shares.weights];
     this.#turn = 0;
   }
@@ -44,13 +47,17 @@ export class EntryLanes {
   /** What nobody has got takes its old place: in the order of offsets among those that came back like it. */
   restore(entry: MailboxEntry): void {
     const lane = this.#lanes[entry.lane];
-    let next = lane.head;
+    const last = this.#restored[entry.lane];
+    const isBehind = last !== null && last.offset < entry.offset;
+    let next = isBehind ? last.next : lane.head;
     while (next !== null && next.offset < entry.offset) next = next.next;
     lane.insert(entry, next);
+    this.#restored[entry.lane] = entry;
   }
 
   remove(entry: MailboxEntry): void {
     this.#lanes[entry.lane].remove(entry);
+    if (this.#restored[entry.lane] === entry) this.#restored[entry.lane] = null;
   }
 
   /** The first message of a lane; null when there is none. */

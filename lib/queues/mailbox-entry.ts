@@ -110,6 +110,31 @@ export class MailboxEntry implements Timer<MailboxEntry> {
     this.next = null;
   }
 
+  /** The same message in another mailbox, at `offset`. */
+  movedTo(offset: number): MailboxEntry {
+    const { lane, from, topic, key, bytes, start, end, storedAt, readyAt, deadline, segment } = this;
+    const delay = readyAt - storedAt;
+    const moved = new MailboxEntry(
+      offset,
+      lane,
+      from,
+      topic,
+      key,
+      bytes,
+      start,
+      end,
+      storedAt,
+      deadline,
+      segment,
+      delay,
+    );
+    moved.failures = this.failures;
+    moved.attempts = this.attempts;
+    moved.lives = this.lives;
+    moved.repeated = this.repeated;
+    return moved;
+  }
+
   /** What it counts for: its frame. */
   get size(): number {
     return this.end - this.start;

@@ -64,8 +64,6 @@ export class Mailbox {
   readonly #lanes: EntryLanes;
   /** By offset; as many as all consumers may have in flight. */
   readonly #leased: Map<number, MailboxEntry>;
-  /** The same, in the order in which they were leased. */
-  readonly #leases: EntryList;
   /** What is delayed, or waits for its next attempt. */
   readonly #away: EntryList;
   /** How many of those are delayed. */
@@ -93,7 +91,6 @@ export class Mailbox {
     this.#owner = owner;
     this.#lanes = new EntryLanes(shares);
     this.#leased = new Map();
-    this.#leases = new EntryList();
     this.#away = new EntryList();
     this.#delayed = 0;
     this.#wheel = wheel;
@@ -166,8 +163,7 @@ export class Mailbox {
     if (!this.#balancer.remove(consumer)) return;
     consumer.left = true;
     const back: MailboxEntry[] = [];
-    for (let entry = this.#leases.head; entry !== null; entry = entry.next)
-      if (entry.consumer === consumer) back.push(entry);
+    for (let entry = consumer.leases.head; entry !== null; entry = entry.next) back.push(entry);
     if (broke && back.length > 0 && this.#failed(back[0], 'left', '', wall)) back.shift();
     back.sort((a, b) => b.offset - a.offset);
     for (const entry of back) {
@@ -209,7 +205,7 @@ export class Mailbox {
       consumer.inFlight++;
       consumer.inFlightBytes += entry.size;
       this.#leased.set(entry.offset, entry);
-      this.#leases.append(entry);
+      consumer.leases.append(entry);
       this.#wheel.add(entry, now + this.policy.lease);
       return entry;
     }
@@ -285,7 +281,8 @@ export class Mailbox {
   /** All messages, in no order. */
   *entries(): Generator<MailboxEntry> {
     yield* this.#lanes.values();
-    for (let entry = this.#leases.head; entry !== null; entry = entry.next) yield entry;
+    for (const { leases } of this.consumers)
+      for (let entry = leases.head; entry !== null; entry = entry.next) yield entry;
     for (let entry = this.#away.head; entry !== null; entry = entry.next) yield entry;
     yield* this.#keys.values();
   }
@@ -363,7 +360,7 @@ export class Mailbox {
     entry.consumer = null;
     entry.repeated = true;
     entry.state = EntryState.ready;
-    this.#leases.remove(entry);
+    consumer.leases.remove(entry);
     this.#leased.delete(entry.offset);
     this.#wheel.cancel(entry);
   }

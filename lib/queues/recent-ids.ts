@@ -8,7 +8,8 @@
 const EMPTY = 0;
 /** Low word of what was deleted: no hash has it, and neither is it the end of a search. */
 const DELETED = 1;
-const LEAST_SLOTS = 1024;
+/** Most mailboxes of a node with many hold few messages or none: their tables begin small. */
+const LEAST_SLOTS = 16;
 
 class Generation {
   /** High and low word of each slot; at most half of the slots are taken. */

@@ -11,8 +11,8 @@ export interface RecoveredMailbox {
   readonly record: HomeRecord;
   /** The segment that says what it is. */
   readonly segment: number;
-  /** In the order of their offsets, but for what was written again. */
-  readonly entries: Iterable<MailboxEntry>;
+  /** In the order of their offsets: what was written again stands later in the files than what came after it. */
+  readonly entries: readonly MailboxEntry[];
   /** The ids of the latest messages, gone or not. */
   readonly recent: RecentIds;
 }
@@ -65,9 +65,8 @@ export class Recovery implements JournalVisitor {
   mailboxes(): RecoveredMailbox[] {
     return [...this.#found.values()].flatMap(({ number, record, nextOffset, segment, byOffset, recent }) => {
       if (record === null) return [];
-      return [
-        { number, record: { ...record, nextOffset }, segment, entries: [...byOffset.values()], recent },
-      ];
+      const entries = [...byOffset.values()].sort((a, b) => a.offset - b.offset);
+      return [{ number, record: { ...record, nextOffset }, segment, entries, recent }];
     });
   }
 

@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { mock } from 'node:test';
 import type { LetterPage } from '../../../lib/dead-letter.js';
 import { RecordKind } from '../../../lib/links.js';
 import type { Chunk } from '../../../lib/queues/chunks.js';
@@ -15,6 +25,7 @@ import { Encoding, Flag, FrameType, HEADER_SIZE, OFFSET_FLAGS } from '../../../l
 import { readStored } from '../../../lib/wire/stored.js';
 import { readUtf8, utf8 } from '../../../lib/wire/text.js';
 import { FrameWriter } from '../../../lib/wire/writer.js';
+import { MAX_CONSUMED } from '../../../shards/consuming.js';
 import type { ConsumeSpec } from '../../../shards/intake.js';
 import { journalDir, orphansOf } from '../../../shards/journal/directory.js';
 import type { Refusal } from '../../../shards/publishing.js';
@@ -130,16 +141,14 @@ describe('mailboxes of two shards', () => {
     return { session, taker };
   }
 
-  /** Resolves when it consumes; the links are run meanwhile. */
-  async function consume(
-    slot: number,
+  function spec(
     session: Session,
     group: string,
     pattern: string,
     wish: Partial<ConsumeSpec> = {},
-  ): Promise<number> {
-    const spec: ConsumeSpec = {
-      kind: 'group' as const,
+  ): ConsumeSpec {
+    return {
+      kind: 'group',
       name: group,
       pattern,
       consumer: session.agent.agentId,
@@ -154,7 +163,17 @@ describe('mailboxes of two shards', () => {
       retryCap: 0,
       ...wish,
     };
-    const consuming = shards[slot].consuming.consume(session, spec);
+  }
+
+  /** Resolves when it consumes; the links are run meanwhile. */
+  async function consume(
+    slot: number,
+    session: Session,
+    group: string,
+    pattern: string,
+    wish: Partial<ConsumeSpec> = {},
+  ): Promise<number> {
+    const consuming = shards[slot].consuming.consume(session, spec(session, group, pattern, wish));
     let done = false;
     const end = (): void => {
       done = true;
@@ -408,6 +427,8 @@ describe('mailboxes of two shards', () => {
     for (const shard of shards) shard.mailboxes.close();
     wires = new Wires();
     const left = makeShard(wires, 0, 1, { shards: 1 });
+    const copy = join(dataDir, 'copy');
+    cpSync(journalDir(dataDir, 1), copy, { recursive: true });
     const orphans = orphansOf(dataDir, 0, 1);
     assert.deepEqual(orphans, [journalDir(dataDir, 1)]);
     const settings = { dir: journalDir(dataDir, 0), fsync: 'never' as const, maxBytes: 1_000_000 };
@@ -420,6 +441,22 @@ describe('mailboxes of two shards', () => {
     const again = makeShard(new Wires(), 0, 1, { shards: 1 });
     assert.equal(again.recover(settings, []), 2);
     again.mailboxes.close();
+    // As if it had been killed before it had removed the other: nothing is in two mailboxes.
+    renameSync(copy, journalDir(dataDir, 1));
+    const killed = makeShard(new Wires(), 0, 1, { shards: 1 });
+    assert.equal(killed.recover(settings, orphansOf(dataDir, 0, 1)), 4);
+    const names = killed.mailboxes.notices().map(({ name }) => name);
+    assert.deepEqual([...new Set(names)], names);
+    const { home } = killed.table.named(`group:${group}:work.*`)!;
+    const offsets = [...home!.mailbox.entries()].map(({ offset, repeated }) => [offset, repeated]);
+    assert.deepEqual(
+      offsets,
+      [1, 2, 3, 4].map((offset) => [offset, true]),
+    );
+    killed.mailboxes.close();
+    const last = makeShard(new Wires(), 0, 1, { shards: 1 });
+    assert.equal(last.recover(settings, []), 4);
+    last.mailboxes.close();
     shards = [];
   });
 
@@ -760,6 +797,18 @@ describe('mailboxes of two shards', () => {
     assert.deepEqual(publisher.taker.refused, ['b: JOURNAL_FULL', 'c: JOURNAL_FULL']);
     assert.deepEqual(publisher.taker.stored, ['a=1', 'b=1']);
     assert.deepEqual(consumer.taker.texts, ['a', 'b']);
+    for (const shard of shards) {
+      shard.mailboxes.check();
+      shard.mailboxes.close();
+    }
+    wires = new Wires();
+    shards = [begin(0, 2), begin(1, 2)];
+    const names = shards.flatMap((shard) => shard.mailboxes.notices().map(({ name }) => name));
+    assert.equal(
+      names.includes('group:another:work.*'),
+      false,
+      'what was refused is not there at the next start',
+    );
   });
 
   it('are given up on when their shard lives and does not answer, so that nobody waits for ever', async () => {
@@ -853,6 +902,119 @@ describe('mailboxes of two shards', () => {
       consumer.taker.got.map(({ attempt }) => attempt),
       [1, 2, 3],
     );
+  });
+
+  it('take acks of more than a consumer may have by now', async () => {
+    const publisher = open(0, 'p');
+    const consumer = open(0, 'c');
+    const { group, mailbox } = await groupOn(0, 0, consumer.session, { lease: 60_000 });
+    for (const id of ['a', 'b', 'c']) assured(0, publisher.session, 'work.x', id);
+    run();
+    await consume(0, consumer.session, group, 'work.*', { prefetch: 1, lease: 60_000 });
+    ack(0, consumer.session, mailbox, consumer.taker.got[0].offset, 3);
+    assert.equal(shards[0].exchange.counters[C.mailboxAcks], 3);
+  });
+
+  it('have a bound for each connection, also of those that it asks for all at once', async () => {
+    const { session } = open(0, 'c');
+    const asked = Array.from({ length: MAX_CONSUMED + 10 }, (_, n) =>
+      shards[0].consuming.consume(session, spec(session, `many${n}`, 'work.*')),
+    );
+    let ended: PromiseSettledResult<number>[] | null = null;
+    Promise.allSettled(asked).then((results) => {
+      ended = results;
+    });
+    await until(() => ended !== null);
+    const refused = ended!.filter(({ status }) => status === 'rejected');
+    assert.equal(refused.length, 10);
+    assert.equal((refused[0] as PromiseRejectedResult).reason.code, 'LIMIT_REACHED');
+  });
+
+  it('give a consumer nothing that is small enough ahead of what its way had no room for', async () => {
+    const publisher = open(0, 'p');
+    const slow = open(0, 'slow');
+    await groupOn(0, 0, slow.session, { lease: 60_000 });
+    shards[0].interest.subscribe(slow.session, ['noise']);
+    run();
+    // Its socket takes nothing, and there is room for 40 KiB before something is shed.
+    slow.taker.unsent = 64 * 1024;
+    slow.session.pressure.shed();
+    for (let i = 0; i < 2; i++) publish(shards[0], publisher.session, 'noise', 2, 42 * 1024);
+    run();
+    for (const [id, size] of [
+      ['large', 50_000],
+      ['less', 30_000],
+    ] as const)
+      assured(0, publisher.session, 'work.x', id, size);
+    run();
+    slow.taker.unsent = 0;
+    slow.session.touch();
+    run();
+    shards[0].mailboxes.check();
+    run();
+    assert.deepEqual(
+      slow.taker.got.map(({ text }) => text.trim()),
+      ['large', 'less'],
+    );
+  });
+
+  it('take a message also when hundreds on each shard are to get it, and say so when one of the shards is gone', async () => {
+    const publisher = open(0, 'p');
+    const { session } = open(0, 'c');
+    const count = 800;
+    let handles: number[] = [];
+    Promise.all(
+      Array.from({ length: count }, (_, n) =>
+        shards[0].consuming.consume(session, spec(session, `many${n}`, 'work.*')),
+      ),
+    ).then((results) => {
+      handles = results;
+    });
+    await until(() => handles.length === count);
+    for (const home of [0, 1]) assert.ok(handles.filter((mailbox) => mailbox >>> 24 === home).length > 300);
+    assured(0, publisher.session, 'work.x', 'a');
+    run();
+    assert.deepEqual(publisher.taker.stored, [`a=${count}`]);
+    assured(0, publisher.session, 'work.x', 'b');
+    wires.readers[1] = null;
+    shards[0].peerDown(1, 1);
+    run();
+    wires.full = true;
+    assured(0, publisher.session, 'work.x', 'c');
+    run();
+    assert.deepEqual(publisher.taker.refused, ['b: MAILBOX_UNAVAILABLE', 'c: MAILBOX_UNAVAILABLE']);
+  });
+
+  it('have no consumer that was told that there is no answer', async () => {
+    const publisher = open(0, 'p');
+    const other = open(1, 'o');
+    const { group, mailbox } = await groupOn(1, 1, other.session, { lease: 60_000 });
+    const { session, taker } = open(0, 'c');
+    mock.timers.enable({ apis: ['setTimeout'] });
+    let consuming: Promise<number>;
+    try {
+      consuming = shards[0].consuming.consume(session, spec(session, group, 'work.*', { lease: 60_000 }));
+      mock.timers.tick(10_000);
+    } finally {
+      mock.timers.reset();
+    }
+    await assert.rejects(consuming, { code: 'MAILBOX_UNAVAILABLE' });
+    const { consumers } = shards[1].table.find(mailbox)!.home!;
+    run();
+    assert.equal(consumers.size, 2, 'the shard has woken up');
+    await until(() => consumers.size === 1);
+    for (const id of ['a', 'b', 'c']) assured(0, publisher.session, 'work.x', id);
+    run();
+    assert.deepEqual([taker.texts, other.taker.texts], [[], ['a', 'b', 'c']]);
+  });
+
+  it('are not kept busy by a frame of acks for messages without end', async () => {
+    const { session } = open(0, 'c');
+    const { mailbox } = await groupOn(0, 0, session);
+    const runs = new Uint8Array(17 * ACK_SIZE);
+    for (let n = 0; n < 17; n++) writeAck(runs, n * ACK_SIZE, mailbox, 1, 0xffff_ffff);
+    shards[0].consuming.ack(session, runs, 0, 16 * ACK_SIZE);
+    assert.throws(() => shards[0].consuming.ack(session, runs, 0, runs.length), { code: 'BAD_CONTROL' });
   });
 
   it('pass over acks of what a session does not hold', async () => {
@@ -955,6 +1117,27 @@ describe('mailboxes of two shards', () => {
       wires.readers[1] = null;
       shards[0].peerDown(1, 1);
       assert.equal(teller.taker.changes.length, 2, 'of a shard that is gone there is nothing to wait for');
+    });
+
+    it(`on shard ${home} under pressure hold nobody whose connection is gone, and forget whom they told`, async () => {
+      const [teller, live] = [open(0, 'p'), open(0, 'l')];
+      const consumer = open(0, 'c');
+      const { mailbox } = await groupOn(home, 0, consumer.session, { maxMessages: 20, lease: 60_000 });
+      for (let i = 0; i < 17; i++) {
+        publish(shards[0], live.session, 'work.x', 2);
+        run();
+      }
+      assured(0, teller.session, 'work.x', 'a');
+      run();
+      const pressed = shards[0].table.find(mailbox)!.pressed!;
+      assert.deepEqual([live.session.holds, pressed.held.size, pressed.told.size], [1, 1, 1]);
+      shards[0].sessions.lost(live.session, true);
+      shards[0].sessions.end(teller.session, null, '');
+      assert.deepEqual([live.session.holds, pressed.held.size, pressed.told.size], [0, 0, 0]);
+      shards[0].sessions.attach(live.session, new Taker());
+      publish(shards[0], live.session, 'work.x', 2);
+      run();
+      assert.deepEqual([live.session.holds, pressed.held.size], [1, 1], 'it came back, and goes on');
     });
 
     it(`on shard ${home} get back what finds its way full, and give it to another consumer, or when there is room`, async () => {

@@ -473,6 +473,21 @@ describe('Mailbox', () => {
     assert.ok(taken <= 62, `${taken}`);
   });
 
+  it('lets a crowd of consumers go in no more time than it took to give them their messages, but for a factor', () => {
+    const rig = new Rig({ maxMessages: 100_000, maxBytes: 10_000_000 });
+    const crowd = Array.from({ length: 1000 }, () => rig.consumer(100));
+    for (let i = 0; i < 100_000; i++) rig.put();
+    const begin = performance.now();
+    while (rig.feed() !== null);
+    const fed = performance.now();
+    assert.equal(rig.mailbox.inFlight, 100_000);
+    // The shard of their connections has died.
+    for (const consumer of crowd) rig.mailbox.detach(consumer, false, rig.wall);
+    const left = performance.now();
+    assert.deepEqual([rig.mailbox.inFlight, [...rig.mailbox.entries()].length], [0, 100_000]);
+    assert.ok(left - fed < 10 * (fed - begin), `${left - fed} ms after ${fed - begin}`);
+  });
+
   it('takes back what did not reach its consumer, in its place and as it was, and blocks that one for a while', () => {
     const rig = new Rig();
     for (let i = 0; i < 6; i++) rig.put();

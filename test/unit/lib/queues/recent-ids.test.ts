@@ -45,4 +45,11 @@ describe('RecentIds', () => {
     ids.addAsked();
     assert.ok(ids.has('p', ...id('a')));
   });
+
+  it('take next to nothing before there are any', () => {
+    const before = process.memoryUsage().arrayBuffers;
+    const many = Array.from({ length: 1000 }, () => new RecentIds(65_536));
+    const bytes = process.memoryUsage().arrayBuffers - before;
+    assert.ok(bytes < 1_000_000, `${many.length} of them take ${bytes} bytes`);
+  });
 });
