@@ -188,6 +188,11 @@ export class Sessions {
     return session;
   }
 
+  /** Throws LIMIT_REACHED when the session may not have one more pattern. */
+  checkRoom(session: Session, pattern: string): void {
+    this.#checkCount(session.patterns, [pattern]);
+  }
+
   /** Throws LIMIT_REACHED, and then subscribes to nothing. */
   subscribe(session: Session, patterns: readonly string[]): void {
     this.#checkCount(session.patterns, patterns);
@@ -209,7 +214,7 @@ export class Sessions {
   end(session: Session, code: GoawayCode | null, message: string): void {
     if (session.ended) return;
     session.ended = true;
-    if (session.consumes !== null) this.#exchange.leave(session);
+    if (session.consumes !== null || session.replays !== null) this.#exchange.leave(session);
     const sink = session.sink;
     session.sink = null;
     sink?.close(code, message, code === 'SHUTTING_DOWN' || code === 'HEARTBEAT_TIMEOUT');
@@ -413,6 +418,19 @@ export class Sessions {
       payload: Buffer.from(JSON.stringify(publicRecord(record))),
     });
     exchange.tick();
-    exchange.deliver(route, null, bus, frame, 0, frame.length, 1, LANE_NORMAL, false, exchange.now, onward);
+    exchange.deliver(
+      route,
+      null,
+      bus,
+      frame,
+      0,
+      frame.length,
+      1,
+      LANE_NORMAL,
+      false,
+      exchange.now,
+      0,
+      onward,
+    );
   }
 }

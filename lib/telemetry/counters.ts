@@ -81,6 +81,13 @@ export const C = {
   mailboxesPressed: 63,
   mailboxesEmergency: 64,
   mailboxReturned: 65,
+  historyBytes: 66,
+  historyAge: 67,
+  historyMessages: 68,
+  replays: 69,
+  replayed: 70,
+  retained: 71,
+  retainedBytes: 72,
 } as const;
 export type CounterName = keyof typeof C;
 
@@ -208,6 +215,16 @@ export const METRICS: Readonly<Record<CounterName, MetricEntry>> = {
     'journal_unread',
     'Share of its journal that a starting shard has still to read, 0 to 1.',
   ),
+  historyBytes: gauge('history_bytes', 'Bytes of the messages that are kept for replay.'),
+  historyAge: gauge('history_oldest_seconds', 'Age of the oldest message that is kept for replay.', 'max'),
+  historyMessages: gauge('history_messages', 'Messages that are kept for replay.'),
+  replays: counter(
+    'replays',
+    'Subscriptions that began with messages of the past, and agents that took them up again.',
+  ),
+  replayed: counter('replayed', 'Messages of the past that were put in line for agents.'),
+  retained: gauge('retained', 'Topics whose last value is kept for those who subscribe later.', 'max'),
+  retainedBytes: gauge('retained_bytes', 'Bytes of the shared memory that these take.'),
 };
 
 /** In the order of the cells. */

@@ -52,6 +52,8 @@ export function aloneShard(): { shard: Shard; context: DoorContext } {
     interest: shard.interest,
     publishing: shard.publishing,
     consuming: shard.consuming,
+    replays: shard.replays,
+    retained: shard.retained,
     avro: avroControl,
     authorise: null,
   };
