@@ -106,7 +106,12 @@ async function pub(args: readonly string[], options: PubOptions, output: Output)
         noteError(output, json, error);
       });
       const { delay } = options;
-      const send: AssuredOptions = { ...sendOptions(options), ...(delay !== undefined && { delay }) };
+      const retained = options.retain === true ? { retain: true } : {};
+      const send: AssuredOptions = {
+        ...sendOptions(options),
+        ...(delay !== undefined && { delay }),
+        ...retained,
+      };
       let published = 0;
       let stored = 0;
       try {
