@@ -234,6 +234,22 @@ export const ERRORS = {
     'Start it with --data-dir, where the journal is to lie.',
     501,
   ),
+  HISTORY_UNAVAILABLE: entry(
+    'wire',
+    GOES_ON,
+    FINAL,
+    'This broker keeps no history of topics that the pattern matches.',
+    'Start it with --history and a pattern that covers them, such as **, and with links in shared memory; or subscribe without replay.',
+    501,
+  ),
+  RETAINED_FULL: entry(
+    'wire',
+    GOES_ON,
+    RETRY,
+    'There is no room to retain one more value; nobody got the message.',
+    'Clear values that nobody needs by publishing an empty payload with retain, or raise retainedSize.',
+    507,
+  ),
   NO_MAILBOX: entry(
     'wire',
     GOES_ON,

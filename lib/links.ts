@@ -20,6 +20,8 @@ export const RecordKind = {
   acks: 6,
   nack: 7,
   giveBack: 8,
+  /** Where in its worker's history the frames stand that come next on the path (f64). */
+  place: 9,
 } as const;
 export type RecordKind = (typeof RecordKind)[keyof typeof RecordKind];
 

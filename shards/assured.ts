@@ -14,6 +14,7 @@ import { StoredWriter } from '../lib/wire/stored.js';
 import { controlFrame } from '../lib/wire/writer.js';
 import type { Backpressure } from './backpressure.js';
 import type { Exchange } from './exchange.js';
+import type { History } from './history.js';
 import type { MailboxRef } from './mailbox-ref.js';
 import { AssuredReader, MAX_TARGETS, STORED_SIZE, writeAssured, writeStoredRecord } from './mailbox-talk.js';
 import type { Mailboxes } from './mailboxes.js';
@@ -123,6 +124,7 @@ export class Assured {
   readonly #exchange: Exchange;
   readonly #mailboxes: Mailboxes;
   readonly #backpressure: Backpressure;
+  readonly #history: History;
   readonly #slot: number;
   readonly #pending: Map<number, Pending>;
   /** Workers to which a record of the message in hand could not be sent. */
@@ -140,8 +142,9 @@ export class Assured {
   /** By slot: what is to be told of messages that came from there. */
   readonly #answers: { bytes: Uint8Array; size: number }[];
 
-  constructor(exchange: Exchange, mailboxes: Mailboxes, backpressure: Backpressure) {
+  constructor(exchange: Exchange, mailboxes: Mailboxes, backpressure: Backpressure, history: History) {
     this.#exchange = exchange;
+    this.#history = history;
     this.#mailboxes = mailboxes;
     this.#backpressure = backpressure;
     this.#slot = exchange.settings.slot;
@@ -219,7 +222,8 @@ export class Assured {
       pending.code = 'MAILBOX_UNAVAILABLE';
     }
     // Who has no mailbox has nothing that could hold it back.
-    if (!text.startsWith(AGENT_PREFIX) && delay === null) this.#alsoLive(session, route, id, reader);
+    if (!text.startsWith(AGENT_PREFIX) && delay === null)
+      this.#alsoLive(session, route, topic, text, id, reader);
     this.#finishIfDone(token, pending);
   }
 
@@ -333,13 +337,22 @@ export class Assured {
   }
 
   /** Those who subscribed without a mailbox get it as they get any message. */
-  #alsoLive(session: Session, route: Route, id: TopicId<Route> | null, reader: BatchReader): void {
+  #alsoLive(
+    session: Session,
+    route: Route,
+    topic: Topic<Route> | null,
+    text: string,
+    id: TopicId<Route> | null,
+    reader: BatchReader,
+  ): void {
     const { bytes, start, end, lane, flags } = reader;
-    const { now } = this.#exchange;
+    const { now, clock } = this.#exchange;
+    const from = session.sender;
+    const place = route.kept ? this.#history.record(lane, clock, from, topic, text, bytes, start, end, 1) : 0;
     const expires = (flags & Flag.expires) !== 0;
     for (const taker of route.sessions)
-      taker.offer(lane, bytes, start, end, 1, expires, now, session.sender, id);
-    for (const peer of route.watchers) peer.forward(lane, bytes, start, end, 1, now, session.sender, id);
+      taker.offer(lane, bytes, start, end, 1, expires, now, from, id, place);
+    for (const peer of route.watchers) peer.forward(lane, bytes, start, end, 1, now, from, id, place);
   }
 
   #finishIfDone(token: number, pending: Pending): void {

@@ -118,7 +118,7 @@ export class Consuming {
   /** Deliver frames of one lane for a session, wherever it is. False: the way there is full. What is for nobody goes to others when that is known. */
   deliver(number: number, lane: number, src: Uint8Array, start: number, end: number): boolean {
     const worker = workerOfSender(number);
-    if (worker === this.#slot) return this.#bearer(number)?.deliver(lane, src, start, end) ?? true;
+    if (worker === this.#slot) return this.#bearer(number)?.deliver(lane, src, start, end, 0) ?? true;
     return this.#send(
       this.#exchange.peers[worker],
       RecordKind.deliver,
@@ -141,7 +141,7 @@ export class Consuming {
   delivered(src: Uint8Array, start: number, end: number, lane: number): void {
     const session = this.#bearer(readU32(src, start));
     const frames = start + SESSION_PREFIX;
-    if (session?.deliver(lane, src, frames, end) !== false) return;
+    if (session?.deliver(lane, src, frames, end, 0) !== false) return;
     for (let o = frames; o < end; o += readU32(src, o + OFFSET_TOTAL))
       this.giveBack(session.sender.number, src, o);
   }

@@ -13,6 +13,7 @@ import type {
 import { type ErrorCode, FlowbusError, isErrorCode } from '../lib/errors.js';
 import { MAX_RECORD } from '../lib/links.js';
 import { C } from '../lib/telemetry/counters.js';
+import { type PackedLetter, packed } from './dead-letter-replay.js';
 import { detailOf, letterId, parseLetterId, summaryOf } from './dead-letter-view.js';
 import type { DeadLetter } from './dead-letters.js';
 import type { Exchange } from './exchange.js';
@@ -20,7 +21,6 @@ import { slotOfHandle } from './mailbox-ref.js';
 import type { MailboxTable } from './mailbox-table.js';
 import type { Mailboxes } from './mailboxes.js';
 import type { Peer } from './peer.js';
-import { type PackedLetter, packed } from './replay.js';
 import { encodeTalk } from './talk.js';
 
 /** How long another shard may take to answer (ms). */

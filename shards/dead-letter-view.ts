@@ -7,8 +7,8 @@ import { Extensions } from '../lib/wire/extensions.js';
 import { Encoding, Flag, HEADER_SIZE, LANES, OFFSET_TOPIC_LENGTH } from '../lib/wire/frame.js';
 import { dataOf } from '../lib/wire/json.js';
 import { readUtf8, toHex } from '../lib/wire/text.js';
+import type { PackedLetter } from './dead-letter-replay.js';
 import type { DeadLetter, LetterNote } from './dead-letters.js';
-import type { PackedLetter } from './replay.js';
 
 /** UTF-16 units of a reason in a list. */
 const MAX_LISTED_REASON = 200;

@@ -33,7 +33,7 @@ import {
 import type { ExchangeSettings, ExchangeView } from './exchange-view.js';
 import { MailboxRef } from './mailbox-ref.js';
 import type { Peer } from './peer.js';
-import { Route, type Taker } from './route.js';
+import { JoiningSession, Route, type Taker } from './route.js';
 import { MAX_SENDER, type SenderId, SenderIds, workerOfSender } from './sender-ids.js';
 import { Session } from './session.js';
 import { type TopicId, TopicIds } from './topic-ids.js';
@@ -42,6 +42,8 @@ import { type TopicId, TopicIds } from './topic-ids.js';
 export interface ExchangePort {
   /** Where agent `agentId` is: a session here, a peer, or nowhere. */
   locate(agentId: string): Session | Peer | null;
+  /** Whether messages on `topic` go into the history. */
+  keeps(topic: string): boolean;
   /** The mailbox of an agent or a capability, if it has one. */
   mailboxOf(kind: 'agent' | 'capability', name: string): MailboxRef | null;
   /** Live messages from `from`, one run, for the mailboxes of `route` that live here. */
@@ -81,6 +83,8 @@ export class Exchange implements ExchangeView<Session, Peer> {
   backlogBytes: number;
   /** Monotonic milliseconds, low 32 bits; the same clock for all processes of the machine. Renewed by `tick`. */
   now: number;
+  /** The same clock, whole and with its fractions. */
+  clock: number;
   readonly #telemetry: TelemetryBlock;
   readonly #ledger: Ledger;
   /** One sample a turn: from the first thing that came in to the last hand-over to a socket. */
@@ -119,6 +123,7 @@ export class Exchange implements ExchangeView<Session, Peer> {
     this.pressed = new Set();
     this.backlogBytes = 0;
     this.now = 0;
+    this.clock = 0;
     this.#found = [];
     this.#reply = new Route([], []);
     this.#routeMark = 0;
@@ -131,7 +136,8 @@ export class Exchange implements ExchangeView<Session, Peer> {
   /** Reads the clock, and makes sure that what this turn causes is flushed when it ends. */
   tick(): number {
     const t = hrtime();
-    this.now = (t[0] * 1000 + Math.floor(t[1] / 1e6)) >>> 0;
+    this.clock = t[0] * 1000 + t[1] / 1e6;
+    this.now = Math.floor(this.clock) >>> 0;
     if (!this.#scheduled) {
       this.#scheduled = true;
       this.#turnBegan = t[0] * 1e6 + t[1] / 1e3;
@@ -220,7 +226,10 @@ export class Exchange implements ExchangeView<Session, Peer> {
     const sessions: Session[] = [];
     const peers: Peer[] = [];
     const mailboxes: MailboxRef[] = [];
-    for (const taker of found) {
+    const kept = this.#port.keeps(topic);
+    for (const one of found) {
+      const taker = one instanceof JoiningSession ? one.session : one;
+      if (kept && taker !== one) continue;
       if (taker.routeMark === mark) continue;
       taker.routeMark = mark;
       if (taker instanceof Session) sessions.push(taker);
@@ -228,8 +237,12 @@ export class Exchange implements ExchangeView<Session, Peer> {
       else peers.push(taker);
     }
     found.length = 0;
-    if (mailboxes.length === 0) return new Route(sessions, peers);
-    return new Route(sessions, this.#withHomes(peers, mailboxes, mark), mailboxes, peers);
+    const route =
+      mailboxes.length === 0
+        ? new Route(sessions, peers)
+        : new Route(sessions, this.#withHomes(peers, mailboxes, mark), mailboxes, peers);
+    route.kept = kept;
+    return route;
   }
 
   /** Those peers, and those where one of the mailboxes lives. */
@@ -246,7 +259,7 @@ export class Exchange implements ExchangeView<Session, Peer> {
 
   /**
    * Sends the frames `src[start, end)` along the route: `frames` messages of one topic, lane and sender. `stamp`: when they
-   * came to this node. `onward`: also to other workers, which is for the worker that they came to.
+   * came to this node. `place`: where in the history they stand, 0 nowhere. `onward`: also to other workers, which is for the worker that they came to.
    */
   deliver(
     route: Route,
@@ -259,16 +272,17 @@ export class Exchange implements ExchangeView<Session, Peer> {
     lane: number,
     expires: boolean,
     stamp: number,
+    place: number,
     onward: boolean,
   ): void {
     const sessions = route.sessions;
     for (let i = 0; i < sessions.length; i++)
-      sessions[i].offer(lane, src, start, end, frames, expires, stamp, from, topic);
+      sessions[i].offer(lane, src, start, end, frames, expires, stamp, from, topic, place);
     if (route.mailboxes.length !== 0) this.#port.storeLive(route, from, src, start, end);
     if (!onward) return;
     const peers = route.peers;
     for (let i = 0; i < peers.length; i++)
-      peers[i].forward(lane, src, start, end, frames, stamp, from, topic);
+      peers[i].forward(lane, src, start, end, frames, stamp, from, topic, place);
   }
 
   /** A slow taker asks that the agent with this number gets no more credit. */
@@ -347,7 +361,7 @@ export class Exchange implements ExchangeView<Session, Peer> {
     const deliveries: number[] = [];
     for (let at = chunk.start; at < chunk.end; ) {
       const type = chunk.bytes[at + OFFSET_TYPE];
-      if (type === FrameType.publish) this.dropped(chunk.bytes, at, reason, 1);
+      if (type === FrameType.publish || type === FrameType.past) this.dropped(chunk.bytes, at, reason, 1);
       else if (type === FrameType.deliver && consumer !== 0) deliveries.push(at);
       at += readU32(chunk.bytes, at + OFFSET_TOTAL);
     }

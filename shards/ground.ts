@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { BrokerConfig } from '../lib/config/index.js';
 import { FlowbusError } from '../lib/errors.js';
-import { sizeSegment } from '../lib/memory/layout.js';
+import { type SegmentNeeds, sizeSegment } from '../lib/memory/layout.js';
 import { probeSharedMemory } from '../lib/memory/probe.js';
 import {
   createSegment,
@@ -25,10 +25,10 @@ export interface SharedMemory {
   /** Removes the segments of instances that are dead, and returns their paths. */
   removeStale(): string[];
   /**
-   * A zero-filled segment for the links and the telemetry of `workers` workers; its path.
+   * A zero-filled segment for links, telemetry and histories; its path.
    * @throws FlowbusError SHARED_MEMORY_FULL with the size that is needed
    */
-  create(instance: string, workers: number): string;
+  create(instance: string, needs: Omit<SegmentNeeds, 'metricsBytes' | 'free'>): string;
   remove(path: string): void;
 }
 
@@ -42,12 +42,28 @@ const MACHINE: SharedMemory = {
   },
   // Only Linux has the directory, and only where it exists can there be segments.
   removeStale: () => (existsSync(SHARED_MEMORY_DIR) ? removeStaleSegments() : []),
-  create(instance, workers) {
-    const needs = { workers, metricsBytes: TELEMETRY_BYTES, free: freeSharedMemory() };
-    return createSegment({ sizes: sizeSegment(needs), instance });
+  create(instance, needs) {
+    const free = freeSharedMemory();
+    return createSegment({ sizes: sizeSegment({ ...needs, metricsBytes: TELEMETRY_BYTES, free }), instance });
   },
   remove: removeSegment,
 };
+
+/** The part of `size` that each of `workers` gets for a ring. */
+function share(size: number, workers: number): number {
+  return Math.max(MIN_HISTORY, 2 ** Math.floor(Math.log2(size / workers)));
+}
+
+/** What a full batch still fits into several times (bytes). */
+const MIN_HISTORY = 256 * 1024;
+
+function needsOf({ shards, history, historySize, retainedSize }: BrokerConfig) {
+  return {
+    workers: shards,
+    historyBytes: history.length === 0 ? 0 : share(historySize, shards),
+    retainedBytes: share(retainedSize, shards),
+  };
+}
 
 export interface Ground {
   readonly linkKind: LinkKind;
@@ -98,7 +114,9 @@ export async function prepareGround(
   const stale = [...removeStaleSocketsDirs(), ...sharedMemory.removeStale()];
   if (stale.length > 0) log.info({ removed: stale }, 'removed what dead instances had left');
   const linkKind = await chooseLinks(config, log, sharedMemory);
-  const segmentPath = linkKind === 'shared-memory' ? sharedMemory.create(instance, config.shards) : null;
+  if (linkKind === 'unix-socket' && config.history.length > 0)
+    log.warn({ history: config.history }, 'no history is kept: that takes links in shared memory');
+  const segmentPath = linkKind === 'shared-memory' ? sharedMemory.create(instance, needsOf(config)) : null;
   let socketsDir = '';
   const remove = () => {
     if (socketsDir !== '') removeSocketsDir(socketsDir);

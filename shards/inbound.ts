@@ -47,6 +47,8 @@ export class Inbound implements LinkReader {
   /** Per peer: the incarnation whose reset came on the urgent path, and the one whose came on the bulk path before that. */
   readonly #greeted: number[];
   readonly #early: number[];
+  /** Per peer and path: the place of the messages that come next; 0: nowhere. */
+  readonly #places: number[];
   readonly #onUp: (peer: Peer) => void;
   /** The next record is the first of its batch. */
   #begins: boolean;
@@ -70,6 +72,7 @@ export class Inbound implements LinkReader {
     this.#live = [];
     this.#greeted = [];
     this.#early = [];
+    this.#places = [];
     this.#onUp = onUp;
     this.#begins = true;
     this.lastFrames = 0;
@@ -99,7 +102,10 @@ export class Inbound implements LinkReader {
     }
     if (kind === RecordKind.frames) this.#frames(peer, urgent, stamp, src, start, end);
     else if (kind === RecordKind.control) this.#talk(peer, decodeTalk<Talk>(src, start, end));
-    else if (kind === RecordKind.reset) this.#reset(peer, urgent, decodeTalk<Reset>(src, start, end));
+    else if (kind === RecordKind.place) {
+      PLACE_BYTES.set(src.subarray(start, end));
+      this.#places[pathOf(peer.slot, urgent)] = PLACE[0];
+    } else if (kind === RecordKind.reset) this.#reset(peer, urgent, decodeTalk<Reset>(src, start, end));
     else if (this.#live[peer.slot * 2 + (urgent ? 0 : 1)]) this.#mailboxTalk(peer, kind, src, start, end);
   }
 
@@ -144,12 +150,23 @@ export class Inbound implements LinkReader {
       return;
     }
     exchange.counters[C.linkFramesIn] += frames;
-    if (this.#live[peer.slot * 2 + (urgent ? 0 : 1)]) this.#deliver(peer, stamp, src, start, end, frames);
+    const path = pathOf(peer.slot, urgent);
+    const place = this.#places[path] ?? 0;
+    this.#places[path] = 0;
+    if (this.#live[path]) this.#deliver(peer, stamp, place, src, start, end, frames);
     else exchange.dropped(src, start, Reason.shardDown, frames);
   }
 
   /** `#reader` stands on the first of the frames. */
-  #deliver(peer: Peer, stamp: number, src: Uint8Array, start: number, end: number, frames: number): void {
+  #deliver(
+    peer: Peer,
+    stamp: number,
+    place: number,
+    src: Uint8Array,
+    start: number,
+    end: number,
+    frames: number,
+  ): void {
     const exchange = this.#exchange;
     const reader = this.#reader;
     const sender = this.#senderOf(peer, reader.sender);
@@ -179,6 +196,7 @@ export class Inbound implements LinkReader {
       reader.lane,
       (reader.flags & Flag.expires) !== 0,
       stamp,
+      place,
       false,
     );
   }
@@ -355,6 +373,13 @@ export class Inbound implements LinkReader {
     this.#live[peer.slot * 2] = false;
     this.#live[peer.slot * 2 + 1] = false;
   }
+}
+
+const PLACE = new Float64Array(1);
+const PLACE_BYTES = new Uint8Array(PLACE.buffer);
+
+function pathOf(slot: number, urgent: boolean): number {
+  return slot * 2 + (urgent ? 0 : 1);
 }
 
 /** The door has looked at each header, so the sizes alone are followed here; 0 when they do not lead to the end. */

@@ -4,6 +4,7 @@
  */
 import type { Exchange } from './exchange.js';
 import type { Peer } from './peer.js';
+import type { JoiningSession } from './route.js';
 import type { Session } from './session.js';
 import { encodeTalk, type Talk, TEXTS_PER_TALK } from './talk.js';
 
@@ -63,14 +64,26 @@ export class Interest {
       if (!session.patterns.delete(pattern)) continue;
       this.#exchange.trie.remove(pattern, session);
       this.#exchange.topics.invalidate(pattern);
-      const count = this.#counts.get(pattern)!;
-      if (count > 1) this.#counts.set(pattern, count - 1);
-      else {
-        this.#counts.delete(pattern);
-        last.push(pattern);
-      }
+      if (this.#forget(pattern)) last.push(pattern);
     }
     if (last.length > 0) this.#tellAll([], last);
+  }
+
+  /** A session that is about to subscribe; to be taken back by `unjoin`. */
+  join(joining: JoiningSession): void {
+    const { pattern } = joining;
+    this.#exchange.trie.add(pattern, joining);
+    this.#exchange.topics.invalidate(pattern);
+    const count = this.#counts.get(pattern) ?? 0;
+    this.#counts.set(pattern, count + 1);
+    if (count === 0) this.#tellAll([pattern], []);
+  }
+
+  unjoin(joining: JoiningSession): void {
+    const { pattern } = joining;
+    this.#exchange.trie.remove(pattern, joining);
+    this.#exchange.topics.invalidate(pattern);
+    if (this.#forget(pattern)) this.#tellAll([], [pattern]);
   }
 
   /** What a peer said of its own subscribers. */
@@ -133,6 +146,14 @@ export class Interest {
         this.#passed(n, barrier, slot);
       }
     }
+  }
+
+  /** True: it was the last one here. */
+  #forget(pattern: string): boolean {
+    const count = this.#counts.get(pattern)!;
+    if (count > 1) this.#counts.set(pattern, count - 1);
+    else this.#counts.delete(pattern);
+    return count === 1;
   }
 
   #raise(barrier: Barrier): void {

@@ -26,6 +26,7 @@ import {
 import { readTimeToLive } from '../lib/wire/ttl.js';
 import { Alarm } from './alarm.js';
 import type { PressureNotice } from './backpressure.js';
+import { type Revival, reviveAll } from './dead-letter-replay.js';
 import type { DeadLetters } from './dead-letters.js';
 import type { Exchange } from './exchange.js';
 import { Feeding } from './feeding.js';
@@ -46,7 +47,6 @@ import {
   mailboxName,
 } from './mailbox-ref.js';
 import { MAX_MAILBOXES, type MailboxTable } from './mailbox-table.js';
-import { type Revival, reviveAll } from './replay.js';
 import type { Route } from './route.js';
 
 /** Leases, delays and waits that may end in one turn; what is left ends in the next. */

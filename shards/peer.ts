@@ -17,6 +17,9 @@ const MOST = 64 * 1024 * 1024;
 /** Topics of which it is remembered how many messages were lost; of the others only the ledger tells. */
 const MAX_LOST_TOPICS = 4096;
 
+const PLACE = new Float64Array(1);
+const PLACE_BYTES = new Uint8Array(PLACE.buffer);
+
 interface Waiting {
   kind: RecordKind;
   stamp: number;
@@ -85,7 +88,7 @@ export class Peer {
     this.#lost = new Map();
   }
 
-  /** Sends messages: the frames `src[start, end)`, all of one lane, topic and sender. */
+  /** Sends messages: the frames `src[start, end)`, all of one lane, topic and sender. `place`: where in the history they stand, 0 nowhere. */
   forward(
     lane: number,
     src: Uint8Array,
@@ -95,6 +98,7 @@ export class Peer {
     stamp: number,
     from: SenderId,
     topic: TopicId | null,
+    place: number,
   ): void {
     const most = this.pressure.state === PressureState.shedding ? this.pressure.shedAt : MAX_LIVE;
     if (this.backlog + (end - start) > most) {
@@ -110,6 +114,10 @@ export class Peer {
     if (!path.knownSenders.has(from.index)) {
       path.knownSenders.add(from.index);
       this.#write(path, RecordKind.frames, stamp, from.announcement, 0, from.announcement.length, 0);
+    }
+    if (place !== 0) {
+      PLACE[0] = place;
+      this.#write(path, RecordKind.place, stamp, PLACE_BYTES, 0, PLACE_BYTES.length, 0);
     }
     this.#write(path, RecordKind.frames, stamp, src, start, end, frames);
     if (this.backlog < this.pressure.high) return;

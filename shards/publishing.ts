@@ -21,6 +21,8 @@ import { EXTENSION_FLAGS, Extension, Extensions } from '../lib/wire/extensions.j
 import { Flag } from '../lib/wire/frame.js';
 import type { Assured, OnStored } from './assured.js';
 import type { Exchange } from './exchange.js';
+import type { History } from './history.js';
+import type { Retained } from './retained.js';
 import type { Route } from './route.js';
 import type { SenderId } from './sender-ids.js';
 import type { Session } from './session.js';
@@ -29,7 +31,7 @@ import type { TopicId } from './topic-ids.js';
 /** Only the bus itself may say who is there. */
 const PRESENCE_PREFIX = 'system.agent.';
 /** Flags of frames that must be looked at one by one. */
-const SINGLE = Flag.extensions | Flag.assured | EXTENSION_FLAGS;
+const SINGLE = Flag.extensions | Flag.assured | Flag.retain | EXTENSION_FLAGS;
 
 /** Why an agent may not publish on `topic`, which is text of any kind; null when it may. */
 export function publishProblem(topic: string): { code: ErrorCode; message: string } | null {
@@ -58,6 +60,8 @@ export interface Refusal {
 export class Publishing {
   readonly #exchange: Exchange;
   readonly #assured: Assured;
+  readonly #history: History;
+  readonly #retained: Retained;
   readonly #verify: boolean;
   readonly #extensions: Extensions;
   /** For frames that a door has made. */
@@ -71,9 +75,11 @@ export class Publishing {
   readonly #seeds: Seeds;
 
   /** `verify`: whether checksums are checked at the door. */
-  constructor(exchange: Exchange, assured: Assured, verify: boolean) {
+  constructor(exchange: Exchange, assured: Assured, history: History, retained: Retained, verify: boolean) {
     this.#exchange = exchange;
     this.#assured = assured;
+    this.#history = history;
+    this.#retained = retained;
     this.#verify = verify;
     this.#extensions = new Extensions();
     this.#made = new BatchReader();
@@ -161,6 +167,9 @@ export class Publishing {
     const route = topic === null ? exchange.route(text) : exchange.routeOf(topic);
     counters[C.publishesIn] += frames;
     counters[C.publishBytesIn] += end - start;
+    const place = route.kept
+      ? this.#history.record(lane, exchange.clock, from, topic, text, src, start, end, frames)
+      : 0;
     const takers = route.sessions.length + route.peers.length;
     if (takers === 0 && !takesLive(route)) {
       counters[C.routedNone] += frames;
@@ -180,6 +189,7 @@ export class Publishing {
       lane,
       (flags & Flag.expires) !== 0,
       exchange.now,
+      place,
       true,
     );
     return null;
@@ -208,6 +218,11 @@ export class Publishing {
     const { counters } = this.#exchange;
     counters[C.publishesIn]++;
     counters[C.publishBytesIn] += bytes;
+  }
+
+  /** Keeps a frame as the last value of its topic; returns why not. To be called before it is sent. */
+  retain(from: SenderId, text: string, src: Uint8Array, start: number, end: number): ErrorCode | null {
+    return this.#retained.set(this.#exchange, from, text, src, start, end);
   }
 
   #single(session: Session, reader: BatchReader): Refusal | null {
@@ -251,6 +266,10 @@ export class Publishing {
     if (!assured && extensions.has(Extension.delay))
       return refusal('BAD_EXTENSION', 'Only an assured message can be delayed.', text, this.#correlation());
     if (assured) return this.#store(session, reader, topic, text, id);
+    if ((flags & Flag.retain) !== 0) {
+      const problem = this.retain(session.sender, text, bytes, start, end);
+      if (problem !== null) return refusal(problem, null, text, this.#correlation());
+    }
     const code = this.send(session.sender, topic, text, id, bytes, start, end, 1, reader.lane, flags);
     return code === null ? null : refusal(code, null, text, this.#correlation());
   }
@@ -265,7 +284,11 @@ export class Publishing {
     this.#countStore(reader.end - reader.start);
     try {
       this.#assured.take(session, reader, this.#extensions, topic, text, id, null);
-      return null;
+      const problem =
+        (reader.flags & Flag.retain) === 0
+          ? null
+          : this.retain(session.sender, text, reader.bytes, reader.start, reader.end);
+      return problem === null ? null : refusal(problem, null, text, null);
     } catch (error) {
       if (!(error instanceof FlowbusError)) throw error;
       return refusal(error.code, error.message, text, this.#extensions.messageId);

@@ -3,7 +3,9 @@
  * bus itself. A number that an agent gave back rests before the next agent gets it, so that frames still on their way
  * are not taken for the new one's; were one later than that, its checksum, which is seeded with the sender's name, would not hold.
  */
+
 import { senderAnnouncement } from '../lib/wire/announcement.js';
+import { utf8 } from '../lib/wire/text.js';
 
 const REST = 10_000;
 const SPARE_INDEXES = 1024;
@@ -18,12 +20,20 @@ export class SenderId {
   index: number;
   text: string;
   #announcement: Uint8Array | null;
+  #bytes: Uint8Array | null;
 
   constructor(number: number, text: string, index: number) {
     this.number = number;
     this.text = text;
     this.index = index;
     this.#announcement = null;
+    this.#bytes = null;
+  }
+
+  /** The text as UTF-8. */
+  get bytes(): Uint8Array {
+    this.#bytes ??= utf8(this.text);
+    return this.#bytes;
   }
 
   /** Made when it is first needed: most agents are never announced to anybody. */
@@ -36,6 +46,7 @@ export class SenderId {
     this.text = text;
     this.index = index;
     this.#announcement = null;
+    this.#bytes = null;
   }
 }
 

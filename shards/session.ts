@@ -12,6 +12,7 @@ import { Reason } from '../lib/telemetry/ledger.js';
 import type { BreakerChange, MailboxPressure } from '../lib/wire/control.js';
 import { OFFSET_SENDER, OFFSET_TOPIC_ID, OFFSET_TOTAL, readU24, readU32 } from '../lib/wire/frame.js';
 import type { ExchangeView } from './exchange-view.js';
+import { appendPlaced } from './history.js';
 import type { ConsumeSpec } from './intake.js';
 import type { Refusal } from './publishing.js';
 import type { SenderId } from './sender-ids.js';
@@ -40,6 +41,19 @@ export interface Sink {
   /** Ends the connection. `code`: an error code for a goaway before it; null when the other side has left. */
   close(code: ErrorCode | null, message: string, reconnect: boolean): void;
 }
+
+/** Messages of the past on their way to a session. */
+export interface SessionReplay {
+  readonly pattern: string;
+  /** Puts up to so many bytes in line, or one message if the socket is empty. */
+  feed(budget: number, socketEmpty: boolean): Feed;
+  /** All that it put in line has left, and it had caught up: live messages follow. */
+  finish(): void;
+}
+
+/** What a replay has for its session: nothing yet, more to come, or no more at this moment. */
+export const Feed = { waits: 0, goesOn: 1, caughtUp: 2 } as const;
+export type Feed = (typeof Feed)[keyof typeof Feed];
 
 /** Bytes that may lie unsent in a socket; the rest waits in lanes, where the order can still change. */
 const MAX_UNSENT = 64 * 1024;
@@ -86,6 +100,10 @@ export class Session implements LanesOwner {
   ended: boolean;
   /** From which mailboxes its connection consumes, by handle; null: from none. At most MAX_CONSUMED. */
   consumes: Map<number, ConsumeSpec> | null;
+  /** Replays that are under way, fed one after the other; null: none. */
+  replays: Set<SessionReplay> | null;
+  /** It is told where in the history its messages stand. */
+  placed: boolean;
   /** Mark of the last route that it was put into: keeps it from standing there twice. */
   routeMark: number;
   /** Bytes of answers put in line since none waited. */
@@ -126,12 +144,17 @@ export class Session implements LanesOwner {
     this.paused = false;
     this.ended = false;
     this.consumes = null;
+    this.replays = null;
+    this.placed = false;
     this.routeMark = 0;
     this.#answers = 0;
     this.#feeders = null;
   }
 
-  /** Puts messages in line: the frames `src[start, end)`, all of one lane and topic, sent by `from`. */
+  /**
+   * Puts messages in line: the frames `src[start, end)`, all of one lane and topic, sent by `from`. `place`: where in the history they
+   * stand, 0 nowhere.
+   */
   offer(
     lane: number,
     src: Uint8Array,
@@ -142,6 +165,7 @@ export class Session implements LanesOwner {
     stamp: number,
     from: SenderId,
     topic: TopicId | null,
+    place: number,
   ): void {
     const exchange = this.#exchange;
     const size = end - start;
@@ -161,19 +185,25 @@ export class Session implements LanesOwner {
       if (topic !== null && !this.knownTopics.has(topic.index)) this.announceTopic(topic);
       if (!this.knownSenders.has(from.index)) this.announceSender(from);
     }
-    this.lanes.append(lane, src, start, end, frames, expires, stamp);
-    exchange.backlogBytes += size;
+    const before = this.lanes.bytes;
+    if (place !== 0 && this.placed)
+      appendPlaced(this.lanes, lane, src, start, end, frames, expires, stamp, place);
+    else this.lanes.append(lane, src, start, end, frames, expires, stamp);
+    exchange.backlogBytes += this.lanes.bytes - before;
     this.touch();
     if (pressure.state === PressureState.pressed || this.lanes.bytes >= pressure.high) this.#press(from);
   }
 
-  /** Puts deliver frames in line. False: its backlog is full, and they are better off with another consumer. */
-  deliver(lane: number, src: Uint8Array, start: number, end: number): boolean {
+  /**
+   * Puts deliver frames in line, or a message of the past. `frames`: 1 for what does not come again when it is lost, else 0. False: its backlog is
+   * full, and what comes from a mailbox is better off with another consumer.
+   */
+  deliver(lane: number, src: Uint8Array, start: number, end: number, frames: number): boolean {
     const exchange = this.#exchange;
     const size = end - start;
     if (this.lanes.bytes + size > this.pressure.bound) return false;
     if (exchange.backlogBytes + size > exchange.settings.totalBacklog) return false;
-    this.lanes.append(lane, src, start, end, 0, false, 0);
+    this.lanes.append(lane, src, start, end, frames, false, 0);
     exchange.backlogBytes += size;
     this.touch();
     return true;
@@ -223,6 +253,11 @@ export class Session implements LanesOwner {
     const sink = this.sink;
     if (sink === null) return;
     if (this.missed !== 0 && this.pressure.state !== PressureState.shedding) this.reportGap('shed');
+    this.#drain(sink, now);
+    if (this.replays !== null) this.#replay(sink, now);
+  }
+
+  #drain(sink: Sink, now: number): void {
     const lanes = this.lanes;
     const before = lanes.bytes;
     let left = TURN_BYTES;
@@ -247,6 +282,20 @@ export class Session implements LanesOwner {
     }
     // What is left follows when the socket reports that it has room, or in the next turn if it has room now.
     if (!lanes.empty && sink.unsent === 0) this.touch();
+  }
+
+  /** Only when all that was in line has left: so the past keeps its order, and no live message overtakes the end of it. */
+  #replay(sink: Sink, now: number): void {
+    const { unsent } = sink;
+    const room = MAX_UNSENT - unsent - MIN_ROOM;
+    if (!this.lanes.empty || room < MIN_ROOM) return;
+    const [replay] = this.replays!;
+    const feed = replay.feed(room, unsent === 0);
+    this.#drain(sink, now);
+    if (feed === Feed.waits || !this.lanes.empty) return;
+    if (feed === Feed.caughtUp) replay.finish();
+    // With a full socket it goes on when that reports that it has room.
+    if (MAX_UNSENT - sink.unsent >= 2 * MIN_ROOM || !this.lanes.empty) this.touch();
   }
 
   /** Counts what it publishes, and grants more when that is due. */

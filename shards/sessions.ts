@@ -188,6 +188,11 @@ export class Sessions {
     return session;
   }
 
+  /** Throws LIMIT_REACHED when the session may not have one more pattern. */
+  checkRoom(session: Session, pattern: string): void {
+    this.#checkCount(session.patterns, [pattern]);
+  }
+
   /** Throws LIMIT_REACHED, and then subscribes to nothing. */
   subscribe(session: Session, patterns: readonly string[]): void {
     this.#checkCount(session.patterns, patterns);
@@ -414,6 +419,19 @@ export class Sessions {
       payload: Buffer.from(JSON.stringify(publicRecord(record))),
     });
     exchange.tick();
-    exchange.deliver(route, null, bus, frame, 0, frame.length, 1, LANE_NORMAL, false, exchange.now, onward);
+    exchange.deliver(
+      route,
+      null,
+      bus,
+      frame,
+      0,
+      frame.length,
+      1,
+      LANE_NORMAL,
+      false,
+      exchange.now,
+      0,
+      onward,
+    );
   }
 }

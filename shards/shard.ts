@@ -12,6 +12,7 @@ import { Consuming } from './consuming.js';
 import { DeadLetterDesk } from './dead-letter-desk.js';
 import { DeadLetters } from './dead-letters.js';
 import { Exchange, type ExchangePort } from './exchange.js';
+import { type History, NO_HISTORY } from './history.js';
 import { Inbound, type MailboxOffice } from './inbound.js';
 import type { MailboxPort } from './intake.js';
 import { Interest } from './interest.js';
@@ -22,6 +23,8 @@ import { MailboxTable } from './mailbox-table.js';
 import { Mailboxes } from './mailboxes.js';
 import { Peer } from './peer.js';
 import { Publishing } from './publishing.js';
+import { Replays } from './replays.js';
+import { Retained } from './retained.js';
 import type { Route } from './route.js';
 import type { SenderId } from './sender-ids.js';
 import type { Session } from './session.js';
@@ -54,6 +57,9 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
   readonly consuming: Consuming;
   readonly backpressure: Backpressure;
   readonly desk: DeadLetterDesk;
+  readonly replays: Replays;
+  readonly retained: Retained;
+  readonly #history: History;
   readonly links: Links;
   readonly #inbound: Inbound;
   readonly #counters: Float64Array;
@@ -67,6 +73,8 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     block: TelemetryBlock,
     onUp: (peer: Peer) => void,
     onBreaker: (agentId: string, change: BreakerChange) => void = () => {},
+    history: History = NO_HISTORY,
+    retained: Retained = new Retained(0, null),
   ) {
     const { config, slot, workers, incarnation, epochs, node } = boot;
     this.links = links;
@@ -128,12 +136,15 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.backpressure = new Backpressure(slot, this.exchange, this.table, (number) =>
       this.sessions.bearer(number),
     );
-    this.assured = new Assured(this.exchange, this.mailboxes, this.backpressure);
+    this.#history = history;
+    this.retained = retained;
+    this.replays = new Replays(this.exchange, this.interest, this.sessions, history, retained);
+    this.assured = new Assured(this.exchange, this.mailboxes, this.backpressure, history);
     this.consuming = new Consuming(this.exchange, this.interest, this.table, this.mailboxes, (number) =>
       this.sessions.bearer(number),
     );
     this.desk = new DeadLetterDesk(this.exchange, this.table, this.mailboxes);
-    this.publishing = new Publishing(this.exchange, this.assured, config.verifyChecksums);
+    this.publishing = new Publishing(this.exchange, this.assured, history, retained, config.verifyChecksums);
     this.#inbound = new Inbound(this.exchange, this.interest, this.sessions, this, incarnation, (peer) => {
       onUp(peer);
       this.#told(peer.slot);
@@ -203,6 +214,13 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     counters[C.sessionsHeld] = this.sessions.size - this.sessions.attached;
     counters[C.topics] = exchange.topicIds.size;
     counters[C.subscriptions] = this.interest.patterns;
+    this.retained.catchUp();
+    counters[C.retained] = this.retained.count;
+    counters[C.retainedBytes] = this.retained.bytes;
+    const { used, kept, oldest } = this.#history;
+    counters[C.historyMessages] = kept;
+    counters[C.historyBytes] = used;
+    counters[C.historyAge] = oldest === 0 ? 0 : (exchange.clock - oldest) / 1000;
   }
 
   notReady(): string[] {
@@ -240,6 +258,10 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.exchange.peers[worker]?.tell(encodeTalk({ t: held ? 'hold' : 'release', sender }));
   }
 
+  keeps(topic: string): boolean {
+    return this.#history.keeps(topic);
+  }
+
   mailboxOf(kind: 'agent' | 'capability', name: string): MailboxRef | null {
     return this.table.of(kind, name);
   }
@@ -260,6 +282,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
   leave(session: Session, broke: boolean): void {
     this.consuming.left(session, broke);
     this.backpressure.left(session);
+    this.replays.cancel(session, null);
   }
 
   giveBack(session: number, src: Uint8Array, start: number): void {

@@ -1,6 +1,6 @@
 /** What a worker stands on: its links and its telemetry, in shared memory or in sockets and a file. */
 import { RecordKind } from '../lib/links.js';
-import { attachSegment } from '../lib/memory/segment.js';
+import { type AttachedSegment, attachSegment } from '../lib/memory/segment.js';
 import {
   attachBlock,
   SharedTelemetry,
@@ -16,6 +16,8 @@ import type { BootData } from './worker-protocol.js';
 export interface WorkerGround {
   readonly links: GaugedLinks;
   readonly block: TelemetryBlock;
+  /** The shared memory; null where there is none. */
+  readonly segment: AttachedSegment | null;
   /** All workers' telemetry. */
   readonly reader: TelemetryReader;
   /** Told, once the links are started, of what two readers have died over and was for mailboxes. */
@@ -38,6 +40,7 @@ export async function openGround(boot: BootData): Promise<WorkerGround> {
     const ground: WorkerGround = {
       links,
       block,
+      segment,
       reader: new SharedTelemetry(own.buffer, segment.metrics(0).offset, names),
       onPoison: null,
       close: () => links.close(),
@@ -50,6 +53,7 @@ export async function openGround(boot: BootData): Promise<WorkerGround> {
   return {
     links,
     block: file.block,
+    segment: null,
     reader: new CounterFileReader(counterFile, names),
     onPoison: null,
     close: async () => {

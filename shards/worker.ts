@@ -1,19 +1,23 @@
 /** The process of one shard, put together: links, exchange, sessions and doors. */
+import { createHash } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { FlowbusError } from '../lib/errors.js';
 import { createLogger, type Logger } from '../lib/telemetry/log.js';
 import { startProcessGauges } from '../lib/telemetry/process-gauges.js';
 import { avroControl } from '../lib/wire/avro.js';
+import { HISTORY_NAME } from '../lib/wire/past.js';
 import type { DoorContext, TokenCheck } from './doors/context.js';
 import { HttpPort } from './doors/http-port.js';
 import { WebSocketDoor } from './doors/websocket.js';
+import { History } from './history.js';
 import { createHttpDoor } from './http/door.js';
 import { Gate } from './http/gate.js';
 import { createHttpServer } from './http/server.js';
 import { journalDir, orphansOf } from './journal/directory.js';
 import { pinToCore } from './pinning.js';
 import { joinPrimary, type PrimaryChannel, readBootData, reportFailure } from './primary-channel.js';
+import { Retained } from './retained.js';
 import { limitSendQueue } from './send-queue.js';
 import { Shard } from './shard.js';
 import { openGround, type WorkerGround } from './worker-ground.js';
@@ -62,6 +66,8 @@ class Worker {
           { agentId, mailbox, reason, ...(state === 'open' && { coolDown }) },
           `the circuit breaker of a consumer is ${state}`,
         ),
+      new History(boot.slot, nameOf(boot.instance), ground.segment, config.history),
+      new Retained(boot.slot, ground.segment),
     );
     const context: DoorContext = {
       node: boot.node,
@@ -80,6 +86,8 @@ class Worker {
       publishing: this.#shard.publishing,
       consuming: this.#shard.consuming,
       desk: this.#shard.desk,
+      replays: this.#shard.replays,
+      retained: this.#shard.retained,
       avro: avroControl,
       authorise,
     };
@@ -208,6 +216,11 @@ class Worker {
     const done = (): void => this.#channel.drained();
     this.#ground.close().then(done, done);
   }
+}
+
+/** Eight bytes that name a run of the node, and so its history. */
+function nameOf(instance: string): Uint8Array {
+  return createHash('sha256').update(instance).digest().subarray(0, HISTORY_NAME);
 }
 
 /** Of the time to drain: the rest is for goaways, and for ending before the primary loses its patience. */

@@ -48,7 +48,13 @@ async function withWorkers<T>(
   try {
     if (kind === 'shared-memory') {
       // As large as a broker's with so many workers.
-      const sizes = sizeSegment({ workers: WORKERS, metricsBytes: 0, free: freeSharedMemory() });
+      const sizes = sizeSegment({
+        workers: WORKERS,
+        metricsBytes: 0,
+        historyBytes: 0,
+        retainedBytes: 0,
+        free: freeSharedMemory(),
+      });
       segmentPath = createSegment({ sizes, instance: `bench-${process.pid}` });
     }
     for (let slot = 0; slot < WORKERS; slot++) {

@@ -53,6 +53,8 @@ export interface AssuredOptions extends SendOptions {
 }
 
 export interface PublishOptions extends AssuredOptions {
+  /** Keep it as the last value of the topic, for those who subscribe later: they get it marked `retained`. An empty payload clears it. */
+  retain?: boolean | undefined;
   /** A topic where answers are awaited, for patterns that `request()` does not cover. */
   replyTo?: string | undefined;
   /** What answers have to repeat, 1 to 64 bytes. */
@@ -85,7 +87,12 @@ const ASSURED_OPTIONS: readonly (keyof AssuredOptions)[] = [
   'retry',
   'timeout',
 ];
-const PUBLISH_OPTIONS: readonly (keyof PublishOptions)[] = [...ASSURED_OPTIONS, 'replyTo', 'correlation'];
+const PUBLISH_OPTIONS: readonly (keyof PublishOptions)[] = [
+  ...ASSURED_OPTIONS,
+  'replyTo',
+  'correlation',
+  'retain',
+];
 const REQUEST_OPTIONS: readonly (keyof RequestOptions)[] = [...SEND_OPTIONS, 'timeout'];
 
 const DEFAULT_TIMEOUT = 5000;
@@ -184,7 +191,7 @@ export class Agent {
     if (options.assured === true) return this.publishAssured(() => topics.get(topic), payload, options);
     refuseRetry(options);
     checkLive(options);
-    return outbox.write(topics.get(topic), payload, this.laneOf(options), 0, options);
+    return outbox.write(topics.get(topic), payload, this.laneOf(options), retainFlag(options), options);
   }
 
   /**
@@ -367,7 +374,7 @@ export class Agent {
           delay: options.delay === 0 ? undefined : options.delay,
           retry: options.retry,
         };
-        outbox.write(topic(), payload, this.laneOf(options), Flag.assured, extensions);
+        outbox.write(topic(), payload, this.laneOf(options), Flag.assured | retainFlag(options), extensions);
         dispatch.listen();
       } catch (error) {
         requests.failAssured(key, asFlowbusError(error));
@@ -422,6 +429,12 @@ export class Agent {
 
 function refuseRetry({ retry }: AssuredOptions): void {
   if (retry !== undefined) throw new FlowbusError('BAD_OPTION', 'The option retry goes with assured.');
+}
+
+function retainFlag({ retain }: PublishOptions): number {
+  if (retain === undefined || retain === false) return 0;
+  if (retain !== true) throw badOption('retain', retain, 'true or false');
+  return Flag.retain;
 }
 
 function capabilityOf(target: unknown): string {

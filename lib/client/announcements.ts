@@ -40,6 +40,8 @@ export const RouteKind = {
   reply: 2,
   /** Out of a mailbox, whatever its topic. */
   mailbox: 3,
+  /** A message of the past, likewise. */
+  past: 4,
 } as const;
 export type RouteKind = (typeof RouteKind)[keyof typeof RouteKind];
 

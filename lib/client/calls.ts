@@ -1,6 +1,6 @@
 /** Control frames that the broker answers, each by its reference. */
 import { FlowbusError } from '../errors.js';
-import type { Consume, Consuming, ControlPayloads, Result } from '../wire/control.js';
+import type { Consume, Consuming, ControlPayloads, Replay, Result } from '../wire/control.js';
 import type { PatternOffice } from './subscriptions.js';
 
 /** Calls that may be pending at a time. */
@@ -9,7 +9,7 @@ export const MAX_CALLS = 65_536;
 /** How long a broker may take to answer, once it has been asked (ms). */
 export const CALL_TIMEOUT = 10_000;
 
-export type CallKind = 'subscribe' | 'unsubscribe' | 'query' | 'consume';
+export type CallKind = 'subscribe' | 'unsubscribe' | 'query' | 'consume' | 'replay';
 /** Null: a plain ack. */
 export type Answer = Result | Consuming | null;
 type AnswerTo<K> = K extends 'query' ? Result : K extends 'consume' ? Consuming : null;
@@ -107,6 +107,10 @@ export class Calls implements PatternOffice {
     return this.open('consume', wish);
   }
 
+  async replay(wish: Replay): Promise<void> {
+    await this.open('replay', wish);
+  }
+
   async unsubscribe(pattern: string): Promise<void> {
     if (this.ended === null) await this.open('unsubscribe', { patterns: [pattern] });
   }
@@ -183,7 +187,7 @@ function fits(kind: CallKind, answer: Answer): boolean {
 
 /** Whether the broker knows it already. Otherwise it will, which is what the calls behind this one start from. */
 function settledBy(known: Set<string>, call: Call): boolean {
-  if (call.kind === 'consume') return false;
+  if (call.kind === 'consume' || call.kind === 'replay') return false;
   const subscribes = call.kind === 'subscribe';
   let settled = true;
   for (const pattern of call.patterns) {

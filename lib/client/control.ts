@@ -3,6 +3,7 @@ import { FlowbusError, isErrorCode } from '../errors.js';
 import type { BatchReader } from '../wire/batch.js';
 import type { ControlCodec, ErrorPayload, Welcome } from '../wire/control.js';
 import { Encoding, FrameType, readU64 } from '../wire/frame.js';
+import { readReplaying } from '../wire/past.js';
 import { readStored } from '../wire/stored.js';
 import type { Calls } from './calls.js';
 import type { Connection } from './connection.js';
@@ -10,6 +11,7 @@ import type { Emitter } from './events.js';
 import type { Outbox } from './outbox.js';
 import type { PressedMailboxes } from './pressed.js';
 import type { Requests } from './requests.js';
+import type { Subscriptions } from './subscriptions.js';
 
 /** Whom the frames concern. */
 export interface ControlOffice {
@@ -18,6 +20,7 @@ export interface ControlOffice {
   readonly calls: Calls;
   readonly requests: Requests;
   readonly pressed: PressedMailboxes;
+  readonly subscriptions: Subscriptions;
   welcome(welcome: Welcome): void;
   /** The broker does not know a topic id that it announced before. */
   forgetTopicIds(): void;
@@ -75,6 +78,12 @@ export function readControl(
     case FrameType.pressure: {
       const { mailbox, active } = codec.decode('pressure', bytes, payloadStart, end);
       office.pressed.heard(mailbox, active);
+      return;
+    }
+    case FrameType.replaying: {
+      const notice = readReplaying(bytes, payloadStart, end);
+      if (notice === null) throw new FlowbusError('BAD_CONTROL', 'A replaying frame that is none.');
+      office.subscriptions.ofStream(notice.stream)?.replaying?.onStage(notice);
       return;
     }
     case FrameType.gap: {

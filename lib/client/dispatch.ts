@@ -15,7 +15,7 @@ import type { AssuredMessage } from './assured-message.js';
 import type { Consumers } from './consumers.js';
 import type { Emitter } from './events.js';
 import { Fifo } from './fifo.js';
-import type { Message } from './message.js';
+import type { Message, PastMessage } from './message.js';
 import type { ActiveSubscription, Subscriptions } from './subscriptions.js';
 
 export interface DispatchOwner {
@@ -35,10 +35,14 @@ const OVERHEAD = 256;
 interface Waiting {
   readonly message: Message;
   readonly topic: IncomingTopic;
+  readonly subscribed: number;
 }
 
 /** Stands for the topic of whatever comes out of a mailbox: the mailbox says who handles it. */
 const FROM_MAILBOX = new IncomingTopic('', RouteKind.mailbox);
+
+/** Likewise: the stream says who gets it. */
+const FROM_PAST = new IncomingTopic('', RouteKind.past);
 
 /** What a thenable is, as `await` sees it. */
 function isPromise(value: unknown): value is PromiseLike<unknown> {
@@ -99,7 +103,7 @@ export class Dispatch {
 
   deliver(message: Message, topic: IncomingTopic): void {
     if (this.inFlight >= this.maxInFlight || this.held || this.backlog.length > 0) this.wait(message, topic);
-    else this.run(message, topic);
+    else this.run(message, topic, this.subscriptions.made);
   }
 
   /** Messages wait until `release`: nobody can have put up a handler yet. */
@@ -146,7 +150,7 @@ export class Dispatch {
       if (this.shed++ === 0) queueMicrotask(() => this.reportShed());
       return;
     }
-    this.backlog.push({ message, topic });
+    this.backlog.push({ message, topic, subscribed: this.subscriptions.made });
     this.backlogBytes += size;
     if (!this.paused && !this.held && !this.owner.awaitsBroker()) this.paused = this.owner.pause();
   }
@@ -163,9 +167,20 @@ export class Dispatch {
     if (!this.draining) this.deliver(message, FROM_MAILBOX);
   }
 
-  private run(message: Message, topic: IncomingTopic): void {
+  /** A message of the past, for one subscription. */
+  deliverPast(message: PastMessage): void {
+    this.deliver(message, FROM_PAST);
+  }
+
+  /** `subscribed`: how many subscriptions had been made when it came. */
+  private run(message: Message, topic: IncomingTopic, subscribed: number): void {
     if (topic.kind === RouteKind.mailbox) {
       this.runAssured(message as AssuredMessage);
+      return;
+    }
+    if (topic.kind === RouteKind.past) {
+      const subscription = this.subscriptions.ofStream((message as PastMessage).stream);
+      if (subscription !== undefined) this.call(subscription, message);
       return;
     }
     if (topic.kind === RouteKind.own) {
@@ -173,7 +188,12 @@ export class Dispatch {
       return;
     }
     const targets = this.subscriptions.targets(topic);
-    for (let i = 0; i < targets.length; i++) this.call(targets[i], message);
+    for (let i = 0; i < targets.length; i++) {
+      const { replaying, order } = targets[i];
+      // What waited here when it subscribed is of the past, and may come as such.
+      if (replaying === null || (order < subscribed && message.isFor(replaying)))
+        this.call(targets[i], message);
+    }
   }
 
   private call(subscription: ActiveSubscription, message: Message): void {
@@ -283,7 +303,7 @@ export class Dispatch {
       const next = this.backlog.shift();
       if (next === undefined) break;
       this.backlogBytes -= next.message.payloadSize + OVERHEAD;
-      this.run(next.message, next.topic);
+      this.run(next.message, next.topic, next.subscribed);
     }
     if (this.backlog.length > 0) return;
     if (this.paused && this.inFlight <= this.maxInFlight / 2) {

@@ -12,7 +12,7 @@ export interface Gap {
   /**
    * `shed`: this agent read too slowly, and the broker (or, where a transport cannot be paused, the SDK) dropped
    * some. `expired`: their time to live ran out. `resume`: lost with the old connection, the session went on.
-   * `session-lost`: the broker no longer knew the session. Newer brokers may know more reasons.
+   * `session-lost`: the broker no longer knew the session. `history`: what a subscription with `replay` should have brought is no longer kept. Newer brokers may know more reasons.
    */
   reason: string;
 }

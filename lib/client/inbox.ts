@@ -10,11 +10,13 @@ import { batchChecksumHolds, forgetBatch } from '../wire/batch-checksum.js';
 import { DeliveryReader } from '../wire/delivery.js';
 import { Extensions } from '../wire/extensions.js';
 import { Flag, FrameType } from '../wire/frame.js';
+import { type Past, Places, readPast } from '../wire/past.js';
 import { readUtf8 } from '../wire/text.js';
-import { Announcements, RouteKind } from './announcements.js';
+import { Announcements, type IncomingTopic, RouteKind } from './announcements.js';
 import { type AckOffice, AssuredMessage } from './assured-message.js';
 import type { Dispatch } from './dispatch.js';
-import { Message, type MessageOrigin } from './message.js';
+import { Message, type MessageOrigin, PastMessage, PlacedMessage } from './message.js';
+import type { Replaying } from './replaying.js';
 
 /** The transport bounds the batch, the batch the frame: maxPayload is for what the broker takes. */
 const ANY_SIZE = 0xffffffff;
@@ -23,6 +25,12 @@ export interface InboxOwner extends MessageOrigin {
   readonly acks: AckOffice;
   /** A message from a mailbox. */
   onDelivery(message: AssuredMessage): void;
+  /** A message of the past; `lane`: its own. */
+  onPast(message: PastMessage, topic: IncomingTopic, past: Past, lane: number): void;
+  /** Whether some subscription that begins in the past has not caught up. */
+  isCatchingUp(): boolean;
+  /** The subscriptions that begin in the past and take the live message at a place, 0 for none. */
+  takers(topic: IncomingTopic, slot: number, lane: number, place: number): readonly Replaying[];
   /** A control frame, its checksum good. It may throw a FlowbusError, which is reported. */
   onControl(frame: BatchReader): void;
   /** `id` is about to stand for another topic: what waits with it must be spelled out first. */
@@ -52,6 +60,7 @@ export class Inbox {
   /** For the message inside a deliver frame. */
   private readonly inner: BatchReader;
   private readonly delivery: DeliveryReader;
+  private readonly places: Places;
   private readonly extensions: Extensions;
   /** Set while a batch is read and must not be read any further. */
   private stopped: boolean;
@@ -65,6 +74,7 @@ export class Inbox {
     this.reader = new BatchReader();
     this.inner = new BatchReader();
     this.delivery = new DeliveryReader();
+    this.places = new Places();
     this.extensions = new Extensions();
     this.stopped = false;
   }
@@ -72,6 +82,7 @@ export class Inbox {
   /** A new connection begins: nothing is announced yet. */
   begin(): void {
     this.announcements.reset();
+    this.places.clear();
   }
 
   /** The connection has ended, maybe in the middle of a batch. */
@@ -89,6 +100,7 @@ export class Inbox {
       if (step === Step.frame) {
         if (reader.type === FrameType.publish) this.readMessage(reader);
         else if (reader.type === FrameType.deliver) this.readDelivery(reader);
+        else if (reader.type === FrameType.past) this.readPast(reader);
         else this.readControl(reader);
       } else if (step === Step.refused) {
         // Newer brokers may have types that this client does not know, and need not.
@@ -131,9 +143,45 @@ export class Inbox {
       }
     }
     this.counts.messages++;
+    const { lane } = reader;
+    const place = this.places.next(lane);
+    if ((place !== 0 || this.owner.isCatchingUp()) && topic.kind === RouteKind.subscriptions) {
+      const placed = new PlacedMessage(bytes, start, end, topic, sender, this.owner);
+      placed.takers = this.owner.takers(topic, this.places.slot, lane, place);
+      this.dispatch.deliver(placed, topic);
+      return;
+    }
     const message = new Message(bytes, start, end, topic, sender, this.owner);
     if (topic.kind === RouteKind.reply) this.owner.onReply(message);
     else this.dispatch.deliver(message, topic);
+  }
+
+  private readPast(outer: BatchReader): void {
+    this.received++;
+    const { bytes } = outer;
+    const past = readPast(bytes, outer.payloadStart, outer.end);
+    const reader = this.inner;
+    if (past !== null) reader.open(bytes, past.start, past.end, ANY_SIZE);
+    if (
+      past === null ||
+      !batchChecksumHolds(bytes, outer.start, outer.end - outer.start, 0) ||
+      reader.next() !== Step.frame ||
+      reader.type !== FrameType.publish ||
+      reader.end !== past.end
+    ) {
+      this.bad('BAD_CONTROL', 'in a message of the past');
+      return;
+    }
+    const { start, end, lane } = reader;
+    const topic = this.announcements.topicOf(past.topic);
+    const sender = this.announcements.senderOf(past.from);
+    if (!batchChecksumHolds(bytes, start, end - start, topic.seedOf(sender))) {
+      this.counts.checksumMismatches++;
+      this.bad('CHECKSUM_MISMATCH', `in a message of the past from ${sender.text}`);
+      return;
+    }
+    this.counts.messages++;
+    this.owner.onPast(new PastMessage(bytes, start, end, topic, sender, this.owner, past), topic, past, lane);
   }
 
   private readDelivery(outer: BatchReader): void {
@@ -182,7 +230,10 @@ export class Inbox {
     }
     try {
       if (reader.type === FrameType.topic) this.readTopic(reader);
-      else if (reader.type === FrameType.sender) {
+      else if (reader.type === FrameType.place) {
+        if (!this.places.note(reader.lane, bytes, reader.payloadStart, end))
+          throw new FlowbusError('BAD_CONTROL', 'A place that is none.');
+      } else if (reader.type === FrameType.sender) {
         this.announcements.addSender(reader.sender, readUtf8(bytes, reader.payloadStart, end));
       } else this.owner.onControl(reader);
     } catch (cause) {

@@ -15,7 +15,9 @@ import {
   readU32,
   readU64,
 } from '../wire/frame.js';
+import { PastKind } from '../wire/past.js';
 import type { Payload } from './payload.js';
+import type { Replaying } from './replaying.js';
 
 export interface ReplyOptions {
   /** Default: that of the message replied to. */
@@ -202,6 +204,21 @@ export class Message {
     return Promise.resolve();
   }
 
+  /** It was published before this subscription began, or while its agent was away, and comes out of the broker's history. */
+  get replayed(): boolean {
+    return false;
+  }
+
+  /** It is the last value that was published on its topic with `retain`. */
+  get retained(): boolean {
+    return false;
+  }
+
+  /** For the SDK: whether a subscription that begins in the past takes it; those have what it is about already, or get it as such. */
+  isFor(_replaying: Replaying): boolean {
+    return true;
+  }
+
   private extensions(): Extensions {
     const { bytes, start } = this;
     if (bytes[start + OFFSET_FLAGS] & Flag.extensions) {
@@ -212,5 +229,48 @@ export class Message {
       );
     } else reader.clear();
     return reader;
+  }
+}
+
+/** A live message that stands in the broker's history. */
+export class PlacedMessage extends Message {
+  /** Of the subscriptions that begin in the past, those that take it. */
+  takers: readonly Replaying[] = [];
+
+  override isFor(replaying: Replaying): boolean {
+    return this.takers.includes(replaying);
+  }
+}
+
+/** A message of the past. */
+export class PastMessage extends Message {
+  /** The stream that it is for. */
+  readonly stream: number;
+  /** Milliseconds from its arrival at the node until it was sent on. */
+  readonly age: number;
+  private readonly kind: number;
+
+  /** For the SDK. */
+  constructor(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    route: Named,
+    sender: Named,
+    origin: MessageOrigin,
+    { stream, age, kind }: { stream: number; age: number; kind: number },
+  ) {
+    super(bytes, start, end, route, sender, origin);
+    this.stream = stream;
+    this.age = age;
+    this.kind = kind;
+  }
+
+  override get replayed(): boolean {
+    return this.kind === PastKind.replayed;
+  }
+
+  override get retained(): boolean {
+    return this.kind === PastKind.retained;
   }
 }

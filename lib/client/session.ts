@@ -7,8 +7,10 @@ import { agentAddress, REPLY_PREFIX } from '../topics/topic.js';
 import type { BatchReader } from '../wire/batch.js';
 import type { Consume, Consuming, ControlCodec, ControlPayloads, Hello, Welcome } from '../wire/control.js';
 import { Encoding, FrameType, writeU32 } from '../wire/frame.js';
+import type { Past } from '../wire/past.js';
 import { utf8 } from '../wire/text.js';
 import { Acks } from './acks.js';
+import type { IncomingTopic } from './announcements.js';
 import type { AssuredMessage } from './assured-message.js';
 import { type CallKind, type CallOffice, Calls } from './calls.js';
 import { Clock } from './clock.js';
@@ -19,13 +21,14 @@ import { Dispatch, type DispatchOwner } from './dispatch.js';
 import { Emitter } from './events.js';
 import { groupPatterns, makeHello } from './greeting.js';
 import { Inbox, type InboxOwner } from './inbox.js';
-import type { Message, ReplyOptions } from './message.js';
+import type { Message, PastMessage, ReplyOptions } from './message.js';
 import type { Settings } from './options.js';
 import { Outbox, type OutboxOwner } from './outbox.js';
 import { OutgoingTopics } from './outgoing-topics.js';
 import type { Payload } from './payload.js';
 import { PressedMailboxes } from './pressed.js';
 import { Dialer, isFinal, plain } from './reconnect.js';
+import { type Replaying, takersOf } from './replaying.js';
 import { Replies } from './replies.js';
 import { Requests, Unsent } from './requests.js';
 import type { Rewriter } from './requeue.js';
@@ -70,6 +73,8 @@ export class Session
   /** Where answers to this agent go, for as long as the connection stands. */
   private address: string;
   private greeted: Set<string>;
+  /** When the broker was heard last, for subscriptions that begin in the past (ms). */
+  private heardAt: number;
 
   constructor(settings: Settings, urls: readonly string[], open: OpenTransport, codec: ControlCodec) {
     this.settings = settings;
@@ -110,6 +115,7 @@ export class Session
     this.sessionName = null;
     this.address = '';
     this.greeted = new Set();
+    this.heardAt = 0;
   }
 
   get isConnected(): boolean {
@@ -179,6 +185,7 @@ export class Session
   }
 
   onBatch(_connection: Connection, bytes: Uint8Array): void {
+    if (this.subscriptions.hasReplaying) this.heardAt = performance.now();
     this.inbox.read(bytes);
   }
 
@@ -217,6 +224,26 @@ export class Session
 
   onDelivery(message: AssuredMessage): void {
     this.dispatch.deliverAssured(message);
+  }
+
+  onPast(message: PastMessage, topic: IncomingTopic, past: Past, lane: number): void {
+    if (past.stream === 0) {
+      this.dispatch.deliver(message, topic);
+      return;
+    }
+    const replaying = this.subscriptions.ofStream(past.stream)?.replaying ?? null;
+    if (replaying === null) return;
+    if (message.retained || replaying.takesPast(past.slot, lane, past.place))
+      this.dispatch.deliverPast(message);
+  }
+
+  isCatchingUp(): boolean {
+    return this.subscriptions.isCatchingUp;
+  }
+
+  takers(topic: IncomingTopic, slot: number, lane: number, place: number): readonly Replaying[] {
+    const kept = this.subscriptions.isKept(topic, place !== 0);
+    return takersOf(this.subscriptions.targets(topic), slot, lane, place, kept);
   }
 
   onReply(message: Message): void {
@@ -336,6 +363,9 @@ export class Session
     );
     this.attempt?.resolve();
     if (first) return;
+    this.subscriptions.reconnected(welcome.resumed && welcome.missed === 0, this.heardAt, (error) => {
+      if (this.closed === null) this.events.error(error);
+    });
     this.consumers.reconnected((error) => {
       if (this.closed === null) this.events.error(error);
     });
@@ -345,7 +375,7 @@ export class Session
       resumed: welcome.resumed,
     });
     if (fresh) {
-      if (this.subscriptions.size > 0) this.events.gap({ missed: undefined, reason: 'session-lost' });
+      if (this.subscriptions.hasLive) this.events.gap({ missed: undefined, reason: 'session-lost' });
     } else if (welcome.missed !== 0) {
       this.events.gap({ missed: welcome.missed < 0 ? undefined : welcome.missed, reason: 'resume' });
     }

@@ -2,7 +2,7 @@
 import { FlowbusError } from '../errors.js';
 import { agentIdProblem, capabilityAddress, isReserved, patternProblem } from '../topics/topic.js';
 import { PatternTrie } from '../topics/trie.js';
-import type { Consume } from '../wire/control.js';
+import type { Consume, Replay } from '../wire/control.js';
 import type { Consumer, Consumers } from './consumers.js';
 import type { Message } from './message.js';
 import {
@@ -13,9 +13,13 @@ import {
   MAILBOX_NAMES,
   type MailboxOptions,
 } from './options.js';
+import { checkReplay, Replaying, type ReplayOption } from './replaying.js';
 
 /** Subscriptions of one agent, at most. */
 export const MAX_SUBSCRIPTIONS = 65_536;
+
+/** Topics of which it is remembered that the broker keeps them. */
+const MAX_KEPT = 65_536;
 
 /** Called for each message. A promise that it returns counts against `maxInFlight` until it settles. */
 export type Handler = (message: Message) => unknown;
@@ -27,8 +31,12 @@ export interface SubscribeOptions extends MailboxOptions {
    * has acked it, also while no member is there. One topic level.
    */
   group?: string | undefined;
-  /** Begin with what is stored already. This version stores no history: NO_MAILBOX. */
-  replay?: unknown;
+  /**
+   * Begin with messages of the past, where the broker keeps them: so many of the last (a number, or `{ last }`), or those since a time (`{ since }`: a Date,
+   * or milliseconds ago). Oldest first; live messages follow, none twice and none left out. After a lost connection it goes on where it
+   * stopped. What is no longer there is reported as a gap. Not with `group`, which keeps messages by itself.
+   */
+  replay?: ReplayOption | undefined;
 }
 
 export interface Subscription {
@@ -49,6 +57,8 @@ export interface PatternOffice {
   subscribe(pattern: string): Promise<void>;
   unsubscribe(pattern: string): Promise<void>;
   everywhere(pattern: string): Promise<void>;
+  /** Resolves when nothing is missed any more: messages of the past follow. Survives a lost connection. */
+  replay(wish: Replay): Promise<void>;
 }
 
 export class ActiveSubscription implements Subscription {
@@ -57,13 +67,22 @@ export class ActiveSubscription implements Subscription {
   /** Handlers of one message are called in this order. */
   readonly order: number;
   active: boolean;
+  /** Its way through the history; null: it has none. */
+  readonly replaying: Replaying | null;
   private readonly owner: Subscriptions;
 
-  constructor(pattern: string, handler: Handler, order: number, owner: Subscriptions) {
+  constructor(
+    pattern: string,
+    handler: Handler,
+    order: number,
+    owner: Subscriptions,
+    replaying: Replaying | null,
+  ) {
     this.pattern = pattern;
     this.handler = handler;
     this.order = order;
     this.active = true;
+    this.replaying = replaying;
     this.owner = owner;
   }
 
@@ -118,11 +137,17 @@ export interface Wanted {
 export class Subscriptions {
   /** Changes with every handler that comes or goes: what was collected under another is stale. */
   version: number;
+  /** How many there have been. */
+  made: number;
   private readonly office: PatternOffice;
   private readonly consumers: Consumers;
   private readonly trie: PatternTrie<ActiveSubscription>;
   private readonly uses: Map<string, PatternUse>;
-  private made: number;
+  /** Those that begin in the past, by stream. The broker hears of their patterns with the wish. */
+  private readonly streams: Map<number, ActiveSubscription>;
+  /** Topics whose messages had places. */
+  private readonly kept: Set<string>;
+  private lastStream: number;
 
   constructor(office: PatternOffice, consumers: Consumers) {
     this.version = 0;
@@ -130,7 +155,10 @@ export class Subscriptions {
     this.consumers = consumers;
     this.trie = new PatternTrie();
     this.uses = new Map();
+    this.streams = new Map();
+    this.kept = new Set();
     this.made = 0;
+    this.lastStream = 0;
   }
 
   get size(): number {
@@ -161,10 +189,12 @@ export class Subscriptions {
   async add(pattern: string, handler: Handler, options: SubscribeOptions | undefined): Promise<Subscription> {
     check(pattern, handler, options);
     if (options?.group !== undefined) return this.share(pattern, handler, options.group, options);
+    const begin = options?.replay === undefined ? null : checkReplay(options.replay);
     if (this.trie.size >= MAX_SUBSCRIPTIONS) {
       throw new FlowbusError('LIMIT_REACHED', `An agent has at most ${MAX_SUBSCRIPTIONS} subscriptions.`);
     }
-    const subscription = new ActiveSubscription(pattern, handler, this.made++, this);
+    if (begin !== null) return this.replay(pattern, handler, begin);
+    const subscription = new ActiveSubscription(pattern, handler, this.made++, this, null);
     this.trie.add(pattern, subscription);
     this.version++;
     let use = this.uses.get(pattern);
@@ -184,15 +214,100 @@ export class Subscriptions {
 
   async remove(subscription: ActiveSubscription): Promise<void> {
     if (!subscription.active) return;
-    const use = this.uses.get(subscription.pattern);
-    if (use !== undefined && this.drop(subscription, use))
-      await this.office.unsubscribe(subscription.pattern);
+    const { pattern, replaying } = subscription;
+    const use = this.uses.get(pattern);
+    const last =
+      replaying === null ? use !== undefined && this.drop(subscription, use) : this.end(subscription);
+    if (last && !this.isKnown(pattern)) await this.office.unsubscribe(pattern);
+  }
+
+  /** The subscription that messages of the past are for. */
+  ofStream(stream: number): ActiveSubscription | undefined {
+    return this.streams.get(stream);
+  }
+
+  /**
+   * A connection stands again. `whole`: nothing was lost with the old one, and what was asked for goes on. Otherwise whoever begins in the past goes on where it stopped;
+   * `heardAt`: when the broker was heard last.
+   */
+  reconnected(whole: boolean, heardAt: number, onError: (error: FlowbusError) => void): void {
+    for (const { replaying } of this.streams.values()) {
+      if (replaying!.asking || (whole && replaying!.isOpen)) continue;
+      this.ask(replaying!, heardAt).catch(onError);
+    }
+  }
+
+  /** There are some that miss what is published while there is no connection. */
+  get hasLive(): boolean {
+    return this.uses.size > 0;
+  }
+
+  /** Some that begin in the past have not caught up with what is live. */
+  get isCatchingUp(): boolean {
+    for (const { replaying } of this.streams.values()) if (!replaying!.isOpen) return true;
+    return false;
+  }
+
+  /** Whether messages on `topic` have places in the history; `seen`: this one has. */
+  isKept({ text }: Wanted, seen: boolean): boolean {
+    if (!seen || this.kept.has(text)) return this.kept.has(text);
+    if (this.kept.size >= MAX_KEPT) this.kept.clear();
+    this.kept.add(text);
+    return true;
+  }
+
+  get hasReplaying(): boolean {
+    return this.streams.size > 0;
   }
 
   /** Ends all of them but the shares in mailboxes, whose messages are acked first. */
   async clear(): Promise<void> {
     const all = [...this.uses.values()].flatMap((use) => [...use.members]);
+    all.push(...this.streams.values());
     await Promise.all(all.map((subscription) => this.remove(subscription)));
+  }
+
+  private async replay(
+    pattern: string,
+    handler: Handler,
+    begin: Pick<Replay, 'last' | 'age'>,
+  ): Promise<Subscription> {
+    const replaying = new Replaying(pattern, ++this.lastStream, begin);
+    const subscription = new ActiveSubscription(pattern, handler, this.made++, this, replaying);
+    this.trie.add(pattern, subscription);
+    this.version++;
+    this.streams.set(replaying.stream, subscription);
+    try {
+      await this.ask(replaying, 0);
+    } catch (error) {
+      this.end(subscription);
+      throw error;
+    }
+    return subscription;
+  }
+
+  private async ask(replaying: Replaying, heardAt: number): Promise<void> {
+    replaying.asking = true;
+    try {
+      await this.office.replay(replaying.wish(heardAt));
+    } finally {
+      replaying.asking = false;
+    }
+  }
+
+  /** Always true: the broker is told unless others have the pattern. */
+  private end(subscription: ActiveSubscription): boolean {
+    subscription.active = false;
+    this.trie.remove(subscription.pattern, subscription);
+    this.version++;
+    this.streams.delete(subscription.replaying!.stream);
+    return true;
+  }
+
+  private isKnown(pattern: string): boolean {
+    if (this.uses.has(pattern)) return true;
+    for (const { pattern: other } of this.streams.values()) if (other === pattern) return true;
+    return false;
   }
 
   private async share(
@@ -259,12 +374,8 @@ function check(pattern: unknown, handler: unknown, options: SubscribeOptions | u
   if (options === undefined) return;
   if (typeof options !== 'object' || options === null) throw badOption('options', options, 'an object');
   checkNames('', options, ['group', 'replay', ...MAILBOX_NAMES]);
-  if (options.replay !== undefined) {
-    throw new FlowbusError(
-      'NO_MAILBOX',
-      'The option replay needs a history, which this version does not keep.',
-    );
-  }
+  if (options.replay !== undefined && options.group !== undefined)
+    throw new FlowbusError('BAD_OPTION', 'The options replay and group exclude each other.');
   if (options.group === undefined) {
     for (const name of MAILBOX_NAMES) {
       if (options[name] !== undefined)

@@ -148,6 +148,21 @@ const SETTINGS = {
     'dead letters that the node keeps, in memory and on the disk, where twice as much and 5 MiB for each shard may lie; the oldest go first',
   ),
   deadLetterAge: setting(kind.duration(SECOND, 365 * DAY), 30 * DAY, 'how long dead letters are kept'),
+  history: setting<readonly string[]>(
+    kind.patterns(),
+    [],
+    'patterns of the topics whose messages are kept in memory for subscribe with replay; ** keeps all',
+  ),
+  historySize: setting(
+    kind.size(MiB, 512 * MiB),
+    16 * MiB,
+    'shared memory for them, shared out to the shards; the oldest give way',
+  ),
+  retainedSize: setting(
+    kind.size(256 * KiB, 256 * MiB),
+    2 * MiB,
+    'shared memory for the last values that were published with retain, shared out to the shards; a good third of it holds values, the rest is room to move',
+  ),
   links: setting(
     kind.choice(['auto', 'shared-memory', 'unix-socket']),
     'auto',

@@ -4,6 +4,7 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { isReserved, patternProblem } from '../topics/topic.js';
 import { LANE_COUNT } from '../wire/frame.js';
 import { formatDuration, formatSize, parseDuration, parseSize } from './units.js';
 
@@ -137,14 +138,29 @@ export function origins(): Kind<readonly string[]> {
   return {
     schema: z
       .union([z.array(z.string()), z.string().transform(split)])
-      .pipe(z.array(z.string().refine(isOrigin)).max(MAX_ORIGINS)),
+      .pipe(z.array(z.string().refine(isOrigin)).max(MAX_LIST)),
     allowed: 'origins such as https://app.example.com, or *, separated by commas',
     placeholder: 'list',
     format: (value) => (value.length === 0 ? 'none' : value.join(',')),
   };
 }
 
-const MAX_ORIGINS = 64;
+/** Patterns of topics: a list in YAML, separated by commas elsewhere. */
+export function patterns(): Kind<readonly string[]> {
+  const split = (text: string): string[] =>
+    text === '' ? [] : text.split(',').map((pattern) => pattern.trim());
+  const isKept = (text: string): boolean => patternProblem(text) === null && !isReserved(text);
+  return {
+    schema: z
+      .union([z.array(z.string()), z.string().transform(split)])
+      .pipe(z.array(z.string().refine(isKept)).max(MAX_LIST)),
+    allowed: 'patterns such as orders.** or **, separated by commas',
+    placeholder: 'list',
+    format: (value) => (value.length === 0 ? 'none' : value.join(',')),
+  };
+}
+
+const MAX_LIST = 64;
 
 /** A weight for each lane, most urgent first: a list in YAML, separated by commas elsewhere. */
 export function weights(max: number): Kind<readonly number[]> {

@@ -15,15 +15,21 @@
  *          │        bulk ring             │ 256 bytes of positions + bulkBytes
  *          │ 0 → 2  …                     │ every ordered pair; nobody has a ring to itself
  *          │ 1 → 0  …                     │
+ *          ├──────────────────────────────┤
+ *          │ history of worker 0          │ 128 bytes of positions + historyBytes, written by it, read by all
+ *          │ history of worker 1 …        │
+ *          ├──────────────────────────────┤
+ *          │ retained by worker 0 …       │ likewise, retainedBytes
  *          └──────────────────────────────┘
  *
- * Header, 32-bit words but for the last three:
+ * Header, 32-bit words but where it says f64:
  *
  *   offset   0 magic · 4 version · 8 workers · 12 metricsBytes · 16 urgentBytes · 20 bulkBytes
  *           24 owner's pid · 28 ready (written last) · 32 owner's start (f64, clock ticks) · 40 total bytes (f64)
- *           48 namespace of the owner's pid (f64)
+ *           48 namespace of the owner's pid (f64) · 56 historyBytes · 60 retainedBytes
  */
 import { FlowbusError } from '../errors.js';
+import { historySize } from '../queues/history-ring.js';
 import { ringSize } from '../queues/ring.js';
 
 /** Two cache lines: processors fetch them in pairs, so that neighbours within a pair slow each other down too. */
@@ -31,7 +37,7 @@ export const LINE = 128;
 export const HEADER_BYTES = LINE;
 /** "FBUS" read as a little-endian 32-bit integer. */
 export const SEGMENT_MAGIC = 0x53554246;
-export const SEGMENT_VERSION = 1;
+export const SEGMENT_VERSION = 2;
 
 /** Slots are six bits of a sender number. */
 export const MAX_WORKERS = 64;
@@ -56,11 +62,16 @@ export interface SegmentSizes {
   urgentBytes: number;
   /** Capacity of a bulk ring, a power of two. */
   bulkBytes: number;
+  /** Capacity of the history of one worker, and of what it retains: powers of two, or 0 for none. */
+  historyBytes: number;
+  retainedBytes: number;
 }
 
 export interface SegmentNeeds {
   workers: number;
   metricsBytes: number;
+  historyBytes: number;
+  retainedBytes: number;
   /** What the machine has to give (bytes), see `freeSharedMemory`. */
   free: number;
 }
@@ -77,9 +88,23 @@ function ringsOffset(sizes: SegmentSizes): number {
   return metricsOffset(sizes, sizes.workers);
 }
 
+function historiesOffset(sizes: SegmentSizes): number {
+  return ringsOffset(sizes) + sizes.workers * (sizes.workers - 1) * pairBytes(sizes);
+}
+
 /** Bytes of the whole segment. */
 export function segmentBytes(sizes: SegmentSizes): number {
-  return ringsOffset(sizes) + sizes.workers * (sizes.workers - 1) * pairBytes(sizes);
+  return retainedOffset(sizes, sizes.workers);
+}
+
+/** Where the history of worker `slot` begins; there is none where `historyBytes` is 0. */
+export function historyOffset(sizes: SegmentSizes, slot: number): number {
+  return historiesOffset(sizes) + slot * historySize(sizes.historyBytes);
+}
+
+/** Where that begins which worker `slot` retains. */
+export function retainedOffset(sizes: SegmentSizes, slot: number): number {
+  return historyOffset(sizes, sizes.workers) + slot * historySize(sizes.retainedBytes);
 }
 
 export function asleepOffset(slot: number): number {
@@ -106,7 +131,7 @@ export function ringOffset(sizes: SegmentSizes, from: number, to: number, urgent
  * smallest do not fit.
  */
 export function sizeSegment(needs: SegmentNeeds): SegmentSizes {
-  const { workers, metricsBytes, free } = needs;
+  const { workers, metricsBytes, historyBytes, retainedBytes, free } = needs;
   if (!Number.isInteger(workers) || workers < 1 || workers > MAX_WORKERS) {
     throw new RangeError(`workers must be 1 to ${MAX_WORKERS}, not ${workers}`);
   }
@@ -114,7 +139,7 @@ export function sizeSegment(needs: SegmentNeeds): SegmentSizes {
   let bulkBytes = MAX_BULK;
   for (;;) {
     const urgentBytes = Math.min(Math.max(bulkBytes / 4, MIN_RING), MAX_URGENT);
-    const sizes = { workers, metricsBytes, urgentBytes, bulkBytes };
+    const sizes = { workers, metricsBytes, urgentBytes, bulkBytes, historyBytes, retainedBytes };
     const total = segmentBytes(sizes);
     if (total <= most) return sizes;
     if (bulkBytes === MIN_RING) throw tooSmall(workers, total, free);
@@ -123,16 +148,16 @@ export function sizeSegment(needs: SegmentNeeds): SegmentSizes {
 }
 
 function tooSmall(workers: number, total: number, free: number): FlowbusError {
-  const what = `The rings of ${workers} workers take at least ${total} bytes of shared memory`;
+  const what = `The rings and histories of ${workers} workers take at least ${total} bytes of shared memory`;
   if (total > MAX_SEGMENT) {
     return new FlowbusError(
       'SHARED_MEMORY_FULL',
-      `${what}, and a node may take ${MAX_SEGMENT} at most: run fewer shards, or links of kind unix-socket.`,
+      `${what}, and a node may take ${MAX_SEGMENT} at most: run fewer shards, with less history, or links of kind unix-socket.`,
     );
   }
   return new FlowbusError(
     'SHARED_MEMORY_FULL',
     `${what}, and that may be half of what is free: ${Math.ceil(total / SHARE)} bytes are needed, ${free} are free. ` +
-      'Provide more (containers: --shm-size), run fewer shards, or links of kind unix-socket.',
+      'Provide more (containers: --shm-size), run fewer shards, with less history (historySize, retainedSize), or links of kind unix-socket.',
   );
 }

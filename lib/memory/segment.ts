@@ -192,6 +192,8 @@ function headerBytes(sizes: SegmentSizes, ready: boolean): Uint8Array {
   view.setFloat64(32, owner.start, true);
   view.setFloat64(40, segmentBytes(sizes), true);
   view.setFloat64(48, owner.namespace, true);
+  view.setInt32(56, sizes.historyBytes, true);
+  view.setInt32(60, sizes.retainedBytes, true);
   return bytes;
 }
 
@@ -219,6 +221,8 @@ function readHeader(fd: number): SegmentHeader | null {
     metricsBytes: view.getInt32(12, true),
     urgentBytes: view.getInt32(16, true),
     bulkBytes: view.getInt32(20, true),
+    historyBytes: view.getInt32(56, true),
+    retainedBytes: view.getInt32(60, true),
   };
   const total = segmentBytes(sizes);
   // A mapping longer than its file kills the process at the first access behind the end.

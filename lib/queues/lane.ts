@@ -121,5 +121,5 @@ export const UNUSED_LANE = new Lane(new ChunkPool(0));
 
 /** What comes from mailboxes is not counted: what is lost of it comes again. */
 function countsAsMessage(type: number): boolean {
-  return type === FrameType.publish;
+  return type === FrameType.publish || type === FrameType.past;
 }

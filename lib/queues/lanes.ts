@@ -45,6 +45,11 @@ export class Lanes {
     return this.bytes === 0 && this.control.bytes === 0;
   }
 
+  /** Bytes that can be appended in one piece, at most. */
+  get largest(): number {
+    return this.#pool.largest;
+  }
+
   append(
     lane: number,
     src: Uint8Array,

@@ -94,6 +94,13 @@ export const C = {
   deadLettersTooOld: 75,
   deadLettersReplayed: 76,
   deadLettersPurged: 77,
+  historyBytes: 78,
+  historyAge: 79,
+  historyMessages: 80,
+  replays: 81,
+  replayed: 82,
+  retained: 83,
+  retainedBytes: 84,
 } as const;
 export type CounterName = keyof typeof C;
 
@@ -238,6 +245,16 @@ export const METRICS: Readonly<Record<CounterName, MetricEntry>> = {
     'journal_unread',
     'Share of its journal that a starting shard has still to read, 0 to 1.',
   ),
+  historyBytes: gauge('history_bytes', 'Bytes of the messages that are kept for replay.'),
+  historyAge: gauge('history_oldest_seconds', 'Age of the oldest message that is kept for replay.', 'max'),
+  historyMessages: gauge('history_messages', 'Messages that are kept for replay.'),
+  replays: counter(
+    'replays',
+    'Subscriptions that began with messages of the past, and agents that took them up again.',
+  ),
+  replayed: counter('replayed', 'Messages of the past that were put in line for agents.'),
+  retained: gauge('retained', 'Topics whose last value is kept for those who subscribe later.', 'max'),
+  retainedBytes: gauge('retained_bytes', 'Bytes of the shared memory that these take.'),
 };
 
 /** In the order of the cells. */

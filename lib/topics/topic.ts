@@ -112,6 +112,26 @@ export function matches(pattern: string, topic: string): boolean {
   return p === wanted.length;
 }
 
+/** Whether some topic matches both of two valid patterns. */
+export function patternsOverlap(a: string, b: string): boolean {
+  const x = a.split('.');
+  const y = b.split('.');
+  // below[j]: whether the levels of `a` from i + 1 on and those of `b` from j on have a topic in common; row[j]: those from i on.
+  let below: boolean[] = [];
+  for (let i = x.length; i >= 0; i--) {
+    const row: boolean[] = new Array(y.length + 1).fill(false);
+    for (let j = y.length; j >= 0; j--) {
+      if (i === x.length && j === y.length) row[j] = true;
+      else if (x[i] === '**') row[j] = below[j] || (j < y.length && row[j + 1]);
+      else if (y[j] === '**') row[j] = row[j + 1] || (i < x.length && below[j]);
+      else if (i < x.length && j < y.length)
+        row[j] = (x[i] === '*' || y[j] === '*' || x[i] === y[j]) && below[j + 1];
+    }
+    below = row;
+  }
+  return below[0];
+}
+
 /**
  * One array for each length of up to 255 code units, made at its first use: handing `String.fromCharCode` a
  * plain array builds a flat string in one step, where appending unit by unit builds a rope, three times slower.

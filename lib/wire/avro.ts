@@ -92,6 +92,7 @@ const PAYLOADS: Readonly<Record<ControlKind, AvroPayload>> = {
   consuming: load('consuming'),
   breaker: load('breaker'),
   pressure: load('pressure'),
+  replay: load('replay'),
 };
 
 /** avsc takes bytes only as Buffer. */
@@ -105,6 +106,7 @@ class AvroControl implements ControlCodec {
   encode<K extends ControlKind>(kind: K, value: ControlPayloads[K]): Uint8Array {
     const checked: object = checkControl(kind, value);
     if ('correlation' in checked) checked.correlation = asBuffer(checked.correlation);
+    if ('cursor' in checked && kind === 'replay') checked.cursor = asBuffer(checked.cursor);
     return PAYLOADS[kind].encode(checked);
   }
 

@@ -6,6 +6,7 @@ import { FlowbusError } from '../errors.js';
 import { MAX_CORRELATION } from './extensions.js';
 import { Fields } from './fields.js';
 import { Encoding, HEADER_SIZE, LANE_COUNT, LANE_NORMAL, MAX_SENDER, MAX_TOPIC_BYTES } from './frame.js';
+import { MAX_CURSOR } from './past.js';
 import { MAX_ATTEMPTS, MAX_RETRY_BASE, MAX_RETRY_CAP } from './retry.js';
 import { readUtf8, toHex, utf8 } from './text.js';
 
@@ -143,7 +144,7 @@ export interface Goaway {
   reconnect: boolean;
 }
 
-export const GAP_REASONS = ['shed', 'resume', 'session-lost'] as const;
+export const GAP_REASONS = ['shed', 'resume', 'session-lost', 'history'] as const;
 
 export interface Gap {
   /** How many messages; -1 unknown. */
@@ -222,6 +223,19 @@ export interface BreakerChange {
   coolDown: number;
 }
 
+/** A wish to subscribe to a pattern, beginning with messages of the past: what the fields that are not null say, the cursor first. */
+export interface Replay {
+  pattern: string;
+  /** What the client calls it: its messages of the past bear the number. */
+  stream: number;
+  /** So many messages. */
+  last: number | null;
+  /** Those that came in the last so many milliseconds. With a cursor: since when the client has been away. */
+  age: number | null;
+  /** Those that the client does not have: see past.ts. */
+  cursor: Uint8Array | null;
+}
+
 /** The control frames that bear a structured payload; named like their frame types. */
 export interface ControlPayloads {
   hello: Hello;
@@ -237,6 +251,7 @@ export interface ControlPayloads {
   consuming: Consuming;
   breaker: BreakerChange;
   pressure: MailboxPressure;
+  replay: Replay;
 }
 export type ControlKind = keyof ControlPayloads;
 
@@ -411,6 +426,16 @@ function breaker(f: Fields): BreakerChange {
   };
 }
 
+function replay(f: Fields): Replay {
+  return {
+    pattern: f.text('pattern', 1, MAX_TOPIC_BYTES),
+    stream: f.integer('stream', 0, 0xffffffff, 0),
+    last: f.integerOrNull('last', 0, MAX_INT),
+    age: f.integerOrNull('age', 0, Number.MAX_SAFE_INTEGER),
+    cursor: f.bytesOrNull('cursor', 8, MAX_CURSOR),
+  };
+}
+
 const SHAPES: { readonly [K in ControlKind]: (f: Fields) => ControlPayloads[K] } = {
   hello,
   welcome,
@@ -425,6 +450,7 @@ const SHAPES: { readonly [K in ControlKind]: (f: Fields) => ControlPayloads[K] }
   consuming,
   breaker,
   pressure,
+  replay,
 };
 
 export const CONTROL_KINDS = Object.keys(SHAPES) as ControlKind[];

@@ -63,9 +63,13 @@ export const FrameType = {
   leave: 21,
   breaker: 22,
   pressure: 23,
+  replay: 24,
+  past: 25,
+  replaying: 26,
+  place: 27,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
-export const LAST_FRAME_TYPE = FrameType.pressure;
+export const LAST_FRAME_TYPE = FrameType.place;
 
 export const Flag = {
   assured: 1,
@@ -77,8 +81,10 @@ export const Flag = {
   expires: 16,
   /** A reply-to extension is present: the bus answers with an error when nobody takes the frame. */
   wantsReply: 32,
+  /** Keep it for those who subscribe later, in place of what the topic had. */
+  retain: 64,
 } as const;
-export const KNOWN_FLAGS = 63;
+export const KNOWN_FLAGS = 127;
 
 /** Lanes from most to least urgent; the number is what stands on the wire. */
 export const LANES = ['critical', 'high', 'normal', 'low', 'background'] as const;

@@ -20,6 +20,7 @@ import {
   mailboxLimits,
   type Query,
   queryFrom,
+  type Replay,
 } from './control.js';
 import { MAX_NACK_REASON } from './delivery.js';
 import {
@@ -37,6 +38,7 @@ import { Encoding, LANE_NORMAL, LANES, MAX_TOPIC_BYTES, type Priority } from './
 import { fromBase64, readUtf8, toBase64, utf8 } from './text.js';
 
 const MAX_REF = 0xffffffff;
+const MAX_LAST = 0x7fffffff;
 /** JSON.parse takes nesting of any depth, but JSON.stringify runs out of stack: some thousand levels by default. */
 const MAX_JSON_DEPTH = 512;
 /** Milliseconds that a request may wait: one day. */
@@ -61,12 +63,18 @@ export interface JsonMessage {
   correlation: Uint8Array | null;
   /** Milliseconds; of assured messages alone. */
   delay: number | null;
+  /** Keep it as the last value of its topic. */
+  retain: boolean;
 }
+
+/** Where a subscription begins in the past: so many messages ago, or so many milliseconds. */
+export type JsonReplayWish = Pick<Replay, 'last' | 'age'>;
 
 /** `ref` is 0 where the client wants no answer. */
 export type JsonOp =
   | { op: 'hello'; ref: number; hello: Hello }
-  | { op: 'subscribe' | 'unsubscribe'; ref: number; patterns: string[] }
+  | { op: 'subscribe'; ref: number; patterns: string[]; replay: JsonReplayWish | null }
+  | { op: 'unsubscribe'; ref: number; patterns: string[] }
   | { op: 'publish'; ref: number; topic: string; message: JsonMessage }
   | { op: 'send'; ref: number; to: string; message: JsonMessage }
   | { op: 'request'; ref: number; to: string; timeout: number | null; message: JsonMessage }
@@ -110,6 +118,9 @@ export type JsonAnswer =
       replyTo?: string;
       /** Hexadecimal. */
       correlation?: string;
+      /** Out of the history; the last value of its topic. */
+      replayed?: true;
+      retained?: true;
       /** `data` is base64. */
       encoding?: 'base64';
       /** Of a message from a mailbox: where it stands there, and how often it came before. */
@@ -228,6 +239,7 @@ function messageOf(f: Fields): JsonMessage {
     replyTo: f.textOrNull('replyTo', 1, MAX_TOPIC_BYTES),
     correlation: f.bytesOrNull('correlation', 1, MAX_CORRELATION),
     delay,
+    retain: f.booleanOrNull('retain') ?? false,
   };
 }
 
@@ -236,6 +248,17 @@ function patternsOf(f: Fields): string[] {
   if (several && f.any('pattern') !== undefined) f.refuse('pattern', 'absent where patterns is given');
   if (several) return f.texts('patterns', MAX_PATTERNS, 1, MAX_TOPIC_BYTES);
   return [f.text('pattern', 1, MAX_TOPIC_BYTES)];
+}
+
+function replayOf(f: Fields): JsonReplayWish | null {
+  const value = f.any('replay') ?? null;
+  if (value === null) return null;
+  if (typeof value === 'number') return { last: f.integer('replay', 0, MAX_LAST), age: null };
+  const wish = f.object('replay')!;
+  const last = wish.integerOrNull('last', 0, MAX_LAST);
+  const age = wish.integerOrNull('since', 0, Number.MAX_SAFE_INTEGER);
+  if ((last === null) === (age === null)) f.refuse('replay', 'a number, or have one of last and since');
+  return { last, age };
 }
 
 function metadataOf(f: Fields): string {
@@ -267,7 +290,11 @@ function wishOf(f: Fields): Consume | null {
 
 function subscriptionOf(f: Fields, op: 'subscribe' | 'unsubscribe', ref: number): JsonOp {
   const wish = wishOf(f);
-  if (wish === null) return { op, ref, patterns: patternsOf(f) };
+  if (wish === null) {
+    const patterns = patternsOf(f);
+    return op === 'subscribe' ? { op, ref, patterns, replay: replayOf(f) } : { op, ref, patterns };
+  }
+  if ((f.any('replay') ?? null) !== null) f.refuse('replay', 'absent where a mailbox is meant');
   return { op: op === 'subscribe' ? 'consume' : 'leave', ref, wish };
 }
 

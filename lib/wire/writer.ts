@@ -22,6 +22,8 @@ export interface MessageFields {
   extensions?: OutgoingExtensions;
   /** For mailboxes; has a message id among its extensions. */
   assured?: boolean;
+  /** Keep it as the last value of its topic. */
+  retain?: boolean;
 }
 
 export class FrameWriter {
@@ -44,7 +46,9 @@ export class FrameWriter {
         `The frame would have ${total} bytes; ${this.#maxPayload} are allowed.`,
       );
     const flags =
-      (extensions === undefined ? 0 : extensionFlags(extensions)) | (message.assured ? Flag.assured : 0);
+      (extensions === undefined ? 0 : extensionFlags(extensions)) |
+      (message.assured ? Flag.assured : 0) |
+      (message.retain ? Flag.retain : 0);
     const frame = new Uint8Array(total);
     writeHeader(
       viewOf(frame),

@@ -25,6 +25,7 @@ interface PubOptions extends ClientOptions, MessageOptions {
   readonly maxAttempts?: number;
   readonly retryBase?: number;
   readonly retryCap?: number;
+  readonly retain?: boolean;
 }
 
 const EXAMPLES = `
@@ -38,6 +39,7 @@ Examples:
   flowbus pub _agent.worker-7 'do it' --assured        for the mailbox of an agent
   flowbus pub --capability ocr '{"page":4}' --assured  for one of the agents that can, see sub --capability
   flowbus pub page.check '{"page":4}' --assured --delay 5m   not before five minutes have passed
+  flowbus pub robots.r1.state 'docked' --retain        who subscribes later gets it at once
   tail -f app.log | flowbus pub logs.app              one message for each line
   flowbus pub files.logo --whole < logo.png           one message in all
 ${EXIT_HELP}`;
@@ -118,10 +120,12 @@ async function pub(args: readonly string[], options: PubOptions, output: Output)
         noteError(output, json, error);
       });
       const { delay } = options;
+      const retained = options.retain === true ? { retain: true } : {};
       const send: AssuredOptions = {
         ...sendOptions(options),
         ...retryOptions(options),
         ...(delay !== undefined && { delay }),
+        ...retained,
       };
       let published = 0;
       let stored = 0;
@@ -165,6 +169,7 @@ export function addPub(program: Command, output: Output, done: (exit: Exit) => v
         parseCapability,
       ),
     )
+    .option('--retain', 'keep it as the last value of the topic, for those who subscribe later; "" clears it')
     .option('--assured', 'one after the other, each when it is stored by all mailboxes that match')
     .addOption(
       new Option('--delay <duration>', 'with --assured: not delivered before, 1ms to 7d').argParser(

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import type { Agent, Message } from '../../lib/client/index.js';
+import type { Agent, Message, SubscribeOptions } from '../../lib/client/index.js';
 import { FlowbusError } from '../../lib/errors.js';
 import { isReserved, patternProblem } from '../../lib/topics/topic.js';
 import { note, noteDirect, noteError, refuse, withAgent } from './client.js';
@@ -14,6 +14,8 @@ interface SubOptions extends ClientOptions {
   readonly capability?: string;
   readonly count?: number;
   readonly timeout?: number;
+  readonly replay?: number;
+  readonly since?: number;
 }
 
 const EXAMPLES = `
@@ -27,6 +29,8 @@ Examples:
   flowbus sub 'page.*' --group ocr                shares what comes, and what came while nobody was there
   flowbus sub --capability ocr                    shares what is sent to those that can, with pub --capability ocr
   flowbus sub 'system.agent.**' --json | jq .data
+  flowbus sub 'orders.*' --replay 10              the last ten first, where the broker keeps a history
+  flowbus sub 'orders.*' --since 5min
 ${EXIT_HELP}`;
 
 /** `more`: there is something to print without any. Before anything is connected, and with the pattern quoted: one may be empty, or have been the shell's to expand. */
@@ -49,6 +53,18 @@ function checkPatterns(patterns: readonly string[], more: boolean): void {
   }
 }
 
+/** Throws BAD_OPTION when the options contradict each other. */
+function replayOf({ replay, since, group }: SubOptions): SubscribeOptions['replay'] {
+  if (replay !== undefined && since !== undefined)
+    throw new FlowbusError('BAD_OPTION', '--replay and --since exclude each other');
+  if ((replay ?? since) !== undefined && group !== undefined)
+    throw new FlowbusError(
+      'BAD_OPTION',
+      '--group keeps its messages by itself: it goes without --replay and --since',
+    );
+  return since === undefined ? replay : { since };
+}
+
 /** A message as a line of output. */
 export function printMessage(output: Output, json: boolean, message: Message): void {
   if (json) output.line(messageLine(message));
@@ -69,6 +85,7 @@ function hearDirect(agent: Agent, take: (message: Message) => void): void {
 
 async function sub(patterns: readonly string[], options: SubOptions, output: Output): Promise<Exit> {
   const { count, timeout, direct = false, json = false, group, capability } = options;
+  const replay = replayOf(options);
   checkPatterns(patterns, direct || capability !== undefined);
   return withAgent(options, output, {
     reconnect: true,
@@ -103,7 +120,7 @@ async function sub(patterns: readonly string[], options: SubOptions, output: Out
       const limits = count === undefined ? {} : { prefetch: 1 };
       const subscribe = (pattern: string) =>
         group === undefined
-          ? agent.subscribe(pattern, print)
+          ? agent.subscribe(pattern, print, replay === undefined ? undefined : { replay })
           : agent.subscribe(pattern, share, { group, ...limits });
       let timer: NodeJS.Timeout | undefined;
       const late = new Promise<void>((_, reject) => {
@@ -137,6 +154,14 @@ export function addSub(program: Command, output: Output, done: (exit: Exit) => v
     .description('Subscribe to patterns (*: one level, **: any number of levels) and print what comes.')
     .argument('[pattern...]', 'topics or patterns, in quotes because of the shell')
     .option('--direct', 'also what is sent to the address of this agent (--agent-id)')
+    .addOption(
+      new Option('--replay <number>', 'begin with so many of the last messages').argParser(parseCount),
+    )
+    .addOption(
+      new Option('--since <duration>', 'begin with the messages of so long a time, up to 24h').argParser(
+        parseWait,
+      ),
+    )
     .option('--group <name>', 'share what comes with the other members of this group, and ack it')
     .addOption(
       new Option(

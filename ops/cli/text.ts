@@ -45,6 +45,8 @@ export function messageLine(message: Message): string {
     ...(Object.keys(headers).length > 0 && { headers }),
     ...(key !== null && { key }),
     ...(replyTo !== null && { replyTo }),
+    ...(message.replayed && { replayed: true }),
+    ...(message.retained && { retained: true }),
   });
   return `{"topic":${JSON.stringify(message.topic)},"from":${JSON.stringify(message.from)},"data":${data},${rest.slice(1)}`;
 }

@@ -14,6 +14,7 @@ import {
   type Hello,
   jsonControl,
   type MailboxPressure,
+  type Replay,
 } from '../../lib/wire/control.js';
 import { Encoding, FrameType, readU32, writeU64 } from '../../lib/wire/frame.js';
 import { controlFrame, encodeControl } from '../../lib/wire/writer.js';
@@ -24,7 +25,7 @@ import { agentPage } from './agents.js';
 import { closeWith, LEAVING } from './closing.js';
 import { specOf } from './consume.js';
 import type { DoorContext } from './context.js';
-import { admit, subscribeProblem } from './hello.js';
+import { admit, subscribe, subscribeProblem } from './hello.js';
 
 const MAX_PING = 125;
 /** RFC 6455, 5.2: FIN and opcode "binary". */
@@ -175,6 +176,7 @@ export class BinaryConnection implements Sink {
       }),
     );
     sessions.attach(session, this);
+    if (!resumed) this.#context.retained.give(exchange, session, [...session.patterns]);
   }
 
   #notAdmitted(error: unknown, reference: number): void {
@@ -212,6 +214,7 @@ export class BinaryConnection implements Sink {
           break;
         case FrameType.unsubscribe: {
           const { patterns } = this.#codec.decode('unsubscribe', bytes, reader.payloadStart, end);
+          this.#context.replays.cancel(session, patterns);
           this.#context.interest.unsubscribe(session, patterns);
           this.#acknowledge(session, reference);
           break;
@@ -222,6 +225,9 @@ export class BinaryConnection implements Sink {
           session.control(encodeControl(this.#codec, 'result', reference, page));
           break;
         }
+        case FrameType.replay:
+          this.#replay(session, this.#codec.decode('replay', bytes, reader.payloadStart, end), reference);
+          break;
         case FrameType.consume:
           this.#consume(session, this.#codec.decode('consume', bytes, reader.payloadStart, end), reference);
           break;
@@ -253,8 +259,23 @@ export class BinaryConnection implements Sink {
       const problem = subscribeProblem(pattern);
       if (problem !== null) throw problem;
     }
-    this.#context.sessions.subscribe(session, patterns);
-    this.#acknowledge(session, reference);
+    subscribe(this.#context, session, patterns).then(() => {
+      if (reference !== 0 && session.sink === this)
+        session.control(controlFrame(FrameType.ack, reference, Encoding.bytes));
+    });
+  }
+
+  #replay(session: Session, wish: Replay, reference: number): void {
+    const problem = subscribeProblem(wish.pattern);
+    if (problem !== null) throw problem;
+    this.#context.replays
+      .begin(session, wish, () => {
+        if (reference !== 0) session.control(controlFrame(FrameType.ack, reference, Encoding.bytes));
+      })
+      .catch((error: unknown) => {
+        if (!(error instanceof FlowbusError)) throw error;
+        if (session.sink === this) this.#fail(error.code, error.message, reference);
+      });
   }
 
   #consume(session: Session, wish: Consume, reference: number): void {
@@ -296,7 +317,7 @@ export class BinaryConnection implements Sink {
     const chunk = this.#writing.shift();
     if (chunk !== undefined) this.#context.exchange.pool.give(chunk);
     const session = this.#session;
-    if (session === null || session.lanes.empty) return;
+    if (session === null || (session.lanes.empty && session.replays === null)) return;
     this.#context.exchange.tick();
     session.touch();
   }

@@ -6,6 +6,8 @@ import type { Exchange } from '../exchange.js';
 import type { Gate } from '../http/gate.js';
 import type { Interest } from '../interest.js';
 import type { Publishing } from '../publishing.js';
+import type { Replays } from '../replays.js';
+import type { Retained } from '../retained.js';
 import type { Sessions } from '../sessions.js';
 
 /** Rejects with UNAUTHORIZED unless `agentId` may use the token; null: whoever comes over HTTP, as any agent. */
@@ -26,6 +28,8 @@ export interface DoorContext {
   readonly publishing: Publishing;
   readonly consuming: Consuming;
   readonly desk: DeadLetterDesk;
+  readonly replays: Replays;
+  readonly retained: Retained;
   /** Avro control payloads; the codec for JSON ones is in lib/wire/control.ts. */
   readonly avro: ControlCodec;
   /** Null when everybody may come in: then a hello is decided at once. */

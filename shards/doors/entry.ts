@@ -18,6 +18,7 @@ export interface Entering {
   payload: Uint8Array;
   sequence: number;
   extensions: OutgoingExtensions;
+  retain?: boolean;
 }
 
 export interface Entered {
@@ -49,6 +50,10 @@ export class Entry {
     const frame = this.#writer.publish({ ...message, sender: number, from: text, assured: true });
     exchange.tick();
     publishing.store(session, exchange.topics.get(message.topic) ?? null, message.topic, frame, onStored);
+    const refused = message.retain
+      ? publishing.retain(session.sender, message.topic, frame, 0, frame.length)
+      : null;
+    if (refused !== null) throw new FlowbusError(refused);
     return frame.length;
   }
 
@@ -61,6 +66,9 @@ export class Entry {
       return { code: problem.code, message: `Topic ${quoted(message.topic)}: ${problem.message}`, bytes: 0 };
     const frame = this.#writer.publish({ ...message, sender: sender.number, from: sender.text });
     exchange.tick();
+    const refused =
+      message.retain === true ? publishing.retain(sender, message.topic, frame, 0, frame.length) : null;
+    if (refused !== null) return { code: refused, message: null, bytes: 0 };
     const topic = message.topic.startsWith(REPLY_PREFIX)
       ? null
       : (known ?? exchange.topics.add(message.topic));

@@ -2,6 +2,7 @@
 import { FlowbusError } from '../../lib/errors.js';
 import { agentIdProblem, isReserved, patternProblem } from '../../lib/topics/topic.js';
 import type { Hello } from '../../lib/wire/control.js';
+import type { Session } from '../session.js';
 import type { Opened } from '../sessions.js';
 import type { DoorContext } from './context.js';
 
@@ -61,6 +62,23 @@ export async function admit(context: DoorContext, hello: Hello, gone: () => bool
   opened.session.missed += Math.max(0, opened.missed);
   context.sessions.lost(opened.session, opened.resumed);
   return null;
+}
+
+/** Subscribes, and once every live shard knows, gives the session the last values of the topics. Throws LIMIT_REACHED. */
+export function subscribe(
+  context: DoorContext,
+  session: Session,
+  patterns: readonly string[],
+): Promise<void> {
+  const { sessions, interest, retained, exchange } = context;
+  const { sink } = session;
+  const fresh = patterns.filter((pattern) => !session.patterns.has(pattern));
+  sessions.subscribe(session, patterns);
+  return interest.settled().then(() => {
+    if (session.sink !== sink || session.ended) return;
+    exchange.tick();
+    if (fresh.length > 0) retained.give(exchange, session, fresh);
+  });
 }
 
 /** The beginning of a text that came from outside, safe to repeat in a message. */

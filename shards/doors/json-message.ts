@@ -4,12 +4,14 @@ import { DeliveryReader } from '../../lib/wire/delivery.js';
 import { Extensions } from '../../lib/wire/extensions.js';
 import { Flag, LANES } from '../../lib/wire/frame.js';
 import { dataOf, type JsonAnswer } from '../../lib/wire/json.js';
+import { PastKind, readPast } from '../../lib/wire/past.js';
 import { readUtf8 } from '../../lib/wire/text.js';
 import type { Exchange } from '../exchange.js';
 
 export type JsonMessageOut = Extract<JsonAnswer, { op: 'message' }>;
 
 const extensions = new Extensions();
+/** For the message inside a deliver or a past frame. */
 const inner = new BatchReader();
 const delivery = new DeliveryReader();
 
@@ -31,6 +33,18 @@ export function messageOf(exchange: Exchange, reader: BatchReader): JsonMessageO
   const topic = exchange.topicTextOf(reader.bytes, reader.start);
   const from = exchange.senderTextOf(reader.bytes, reader.start);
   return topic === null || from === null ? null : shown(topic, from, reader);
+}
+
+/** The past frame that `outer` stands on; null when it is none. */
+export function pastMessageOf(outer: BatchReader): JsonMessageOut | null {
+  const past = readPast(outer.bytes, outer.payloadStart, outer.end);
+  if (past === null) return null;
+  inner.open(outer.bytes, past.start, past.end, past.end - past.start);
+  if (inner.next() !== Step.frame) return null;
+  const message = shown(past.topic, past.from, inner);
+  if (past.kind === PastKind.retained) message.retained = true;
+  else message.replayed = true;
+  return message;
 }
 
 function shown(topic: string, from: string, reader: BatchReader): JsonMessageOut {

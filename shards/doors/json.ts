@@ -8,16 +8,24 @@ import { agentAddress, REPLY_PREFIX } from '../../lib/topics/topic.js';
 import { BatchReader, Step } from '../../lib/wire/batch.js';
 import { ERROR_HEADER } from '../../lib/wire/extensions.js';
 import { FrameType } from '../../lib/wire/frame.js';
-import { type JsonAnswer, type JsonMessage, type JsonOp, parseOp, referenceIn } from '../../lib/wire/json.js';
+import {
+  type JsonAnswer,
+  type JsonMessage,
+  type JsonOp,
+  type JsonReplayWish,
+  parseOp,
+  referenceIn,
+} from '../../lib/wire/json.js';
 import type { Session, Sink } from '../session.js';
 import type { Opened } from '../sessions.js';
 import { jsonPage } from './agents.js';
 import { closeWith, LEAVING } from './closing.js';
 import type { DoorContext } from './context.js';
 import { type Entering, Entry } from './entry.js';
-import { admit, subscribeProblem } from './hello.js';
+import { admit, subscribe, subscribeProblem } from './hello.js';
 import { JsonMailboxes } from './json-mailboxes.js';
-import { deliveredOf, type JsonMessageOut, messageOf } from './json-message.js';
+import { deliveredOf, type JsonMessageOut, messageOf, pastMessageOf } from './json-message.js';
+import { JsonReplays } from './json-replays.js';
 
 /** Requests that one connection may have open. */
 const MAX_REQUESTS = 1024;
@@ -47,6 +55,8 @@ export class JsonConnection implements Sink {
   readonly #requests: Map<string, Request>;
   #lastRequest: number;
   #sequence: number;
+  /** Subscriptions that began in the past; null: none has. */
+  #replays: JsonReplays | null;
   #session: Session | null;
   #state: number;
 
@@ -66,6 +76,7 @@ export class JsonConnection implements Sink {
     this.#requests = new Map();
     this.#lastRequest = 0;
     this.#sequence = 0;
+    this.#replays = null;
     this.#session = null;
     this.#state = State.greeting;
   }
@@ -127,10 +138,14 @@ export class JsonConnection implements Sink {
           const problem = subscribeProblem(pattern);
           if (problem !== null) throw problem;
         }
-        sessions.subscribe(session, operation.patterns);
-        this.#acknowledge(session, reference);
+        if (operation.replay !== null) this.#replay(session, operation.patterns, operation.replay, reference);
+        else {
+          this.#subscribe(session, operation.patterns, reference);
+        }
         break;
       case 'unsubscribe':
+        this.#context.replays.cancel(session, operation.patterns);
+        this.#replays?.forget(operation.patterns);
         interest.unsubscribe(session, operation.patterns);
         this.#acknowledge(session, reference);
         break;
@@ -164,6 +179,31 @@ export class JsonConnection implements Sink {
         break;
       default:
         this.#mailboxes.carryOut(session, operation);
+    }
+  }
+
+  #subscribe(session: Session, patterns: readonly string[], reference: number): void {
+    subscribe(this.#context, session, patterns).then(() => {
+      if (reference !== 0 && session.sink === this) this.#answer({ op: 'ack', ref: reference });
+    });
+  }
+
+  /** Answered when all of them have begun, or with the first that is refused. */
+  #replay(session: Session, patterns: readonly string[], wish: JsonReplayWish, reference: number): void {
+    this.#replays ??= new JsonReplays();
+    let waiting = patterns.length;
+    for (const pattern of patterns) {
+      const stream = this.#replays.begin(pattern);
+      const acknowledge = (): void => {
+        if (--waiting === 0 && reference !== 0) this.#answer({ op: 'ack', ref: reference });
+      };
+      this.#context.replays
+        .begin(session, { pattern, stream, ...wish, cursor: null }, acknowledge)
+        .catch((error: unknown) => {
+          if (!(error instanceof FlowbusError)) throw error;
+          this.#replays?.forget([pattern]);
+          if (session.sink === this) this.#fail(error.code, error.message, reference);
+        });
     }
   }
 
@@ -204,6 +244,7 @@ export class JsonConnection implements Sink {
       heartbeatInterval: session.heartbeatInterval,
     });
     sessions.attach(session, this);
+    this.#context.retained.give(this.#context.exchange, session, [...session.patterns]);
   }
 
   #entering(session: Session, topic: string, message: JsonMessage): Entering {
@@ -213,6 +254,7 @@ export class JsonConnection implements Sink {
       encoding: message.payload.encoding,
       payload: message.payload.bytes,
       sequence: ++this.#sequence,
+      retain: message.retain,
       extensions: {
         ttl: message.ttl ?? undefined,
         key: message.key ?? undefined,
@@ -276,8 +318,13 @@ export class JsonConnection implements Sink {
         if (message !== null) this.#write(message);
       } else if (reader.type === FrameType.publish) {
         const message = messageOf(exchange, reader);
-        if (message !== null) this.#deliver(message);
-      }
+        const takes = this.#replays?.takes(reader.lane, message?.topic ?? '') ?? true;
+        if (message !== null && takes) this.#deliver(message);
+      } else if (reader.type === FrameType.past) {
+        const message = pastMessageOf(reader);
+        if (message !== null) this.#write(message);
+      } else if (reader.type === FrameType.place) this.#replays?.onPlace(reader);
+      else if (reader.type === FrameType.replaying) this.#replays?.onStage(reader);
     }
     exchange.pool.give(chunk);
   }
@@ -313,7 +360,7 @@ export class JsonConnection implements Sink {
 
   #onWritten(): void {
     const session = this.#session;
-    if (session === null || session.lanes.empty) return;
+    if (session === null || (session.lanes.empty && session.replays === null)) return;
     this.#context.exchange.tick();
     session.touch();
   }

@@ -32,7 +32,7 @@ describe('bad hellos', function () {
     siege.unwelcome('BAD_MAGIC', 'no frame at all', () => [Buffer.from('GET / HTTP/1.1\r\n\r\n'.padEnd(50))]);
     siege.unwelcome('TRUNCATED', 'half a hello', () => [helloFrame().subarray(0, 50)]);
     siege.unwelcome('BAD_FLAGS', 'a hello with an unknown flag', () => [
-      changed(helloFrame(), at.OFFSET_FLAGS, 64),
+      changed(helloFrame(), at.OFFSET_FLAGS, 128),
     ]);
     siege.unwelcome('BAD_HELLO', 'a wrong checksum', () => [
       changed(helloFrame(), at.OFFSET_CHECKSUM, 0, 0, 0, 0),

@@ -22,7 +22,14 @@ import type { Answer, Command, ProgramOptions } from './link-program.js';
 
 const PROGRAM = fileURLToPath(new URL('./link-program.js', import.meta.url));
 const WORKERS = 3;
-const SIZES = { workers: WORKERS, metricsBytes: 0, urgentBytes: 256 * 1024, bulkBytes: 1024 * 1024 };
+const SIZES = {
+  workers: WORKERS,
+  metricsBytes: 0,
+  urgentBytes: 256 * 1024,
+  bulkBytes: 1024 * 1024,
+  historyBytes: 0,
+  retainedBytes: 0,
+};
 
 async function until(
   what: string,

@@ -27,7 +27,14 @@ class Checker implements RingSink {
 
 describe('ring between two processes', () => {
   it(`passes ${COUNT} records unchanged`, async () => {
-    const sizes = { workers: 2, metricsBytes: 0, urgentBytes: RING_BYTES, bulkBytes: RING_BYTES };
+    const sizes = {
+      workers: 2,
+      metricsBytes: 0,
+      urgentBytes: RING_BYTES,
+      bulkBytes: RING_BYTES,
+      historyBytes: 0,
+      retainedBytes: 0,
+    };
     const path = createSegment({ instance: `race-${process.pid}`, sizes });
     try {
       const segment = await attachSegment(path);

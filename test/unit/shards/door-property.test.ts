@@ -141,8 +141,9 @@ function deliverable(batch: Uint8Array, sender: number, knownId: number): Uint8A
     if (step !== Step.frame || reader.type !== FrameType.publish) continue;
     if (reader.sender !== sender) break;
     if (extensions.read(batch, reader.extensionsStart, reader.payloadStart) !== null) continue;
-    if ((reader.flags & EXTENSION_FLAGS) !== extensions.flags || (reader.flags & Flag.assured) !== 0)
-      continue;
+    if ((reader.flags & EXTENSION_FLAGS) !== extensions.flags) continue;
+    // There is neither a mailbox nor shared memory.
+    if ((reader.flags & (Flag.assured | Flag.retain)) !== 0) continue;
     if ((extensions.ttl ?? Number.POSITIVE_INFINITY) < 60_000) continue;
     if (reader.topicId !== 0) {
       if (reader.topicId !== knownId || reader.topicLength !== 0) continue;

@@ -53,6 +53,8 @@ export function aloneShard(): { shard: Shard; context: DoorContext } {
     publishing: shard.publishing,
     consuming: shard.consuming,
     desk: shard.desk,
+    replays: shard.replays,
+    retained: shard.retained,
     avro: avroControl,
     authorise: null,
   };

@@ -32,8 +32,8 @@ describe('the ground', () => {
     return {
       probe: () => Promise.resolve(works),
       removeStale: () => ['/stale'],
-      create(instance, workers) {
-        calls.push(`create ${instance} ${workers}`);
+      create(instance, { workers, historyBytes, retainedBytes }) {
+        calls.push(`create ${instance} ${workers} ${historyBytes} ${retainedBytes}`);
         return '/segment';
       },
       remove: (path) => calls.push(`remove ${path}`),
@@ -55,7 +55,7 @@ describe('the ground', () => {
     assert.match(messages.join('\n'), /dead instances[\s\S]*links are shared memory/);
     ground.remove();
     assert.ok(!existsSync(ground.socketsDir));
-    assert.deepEqual(calls, ['create i1 3', 'remove /segment']);
+    assert.deepEqual(calls, ['create i1 3 0 524288', 'remove /segment']);
   });
 
   it('is Unix sockets, and a counter file, where the probe fails, and says so', async () => {

@@ -848,7 +848,7 @@ describe('mailboxes of two shards', () => {
         }
         assert.ok(end - start < 65_536);
         handed.push(lanes);
-        return deliver(lane, src, start, end);
+        return deliver(lane, src, start, end, 0);
       };
     }
     const ids = ['a', 'b', 'e', 'f'];

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Agent } from '../../../../lib/client/agent.js';
 import type { Message } from '../../../../lib/client/message.js';
+import type { SubscribeOptions } from '../../../../lib/client/subscriptions.js';
 import type { FlowbusError } from '../../../../lib/errors.js';
 import { Encoding, Flag, FrameType } from '../../../../lib/wire/frame.js';
 import { utf8 } from '../../../../lib/wire/text.js';
@@ -324,12 +325,16 @@ describe('Agent', () => {
       assert.deepEqual(calls, ['first']);
     });
 
-    it('refuses bad patterns, reserved ones, and options that are wrong or not there yet', async () => {
+    it('refuses bad patterns, reserved ones, and options that are wrong', async () => {
       const nothing = (): void => undefined;
       await assert.rejects(agent.subscribe('a.b*', nothing), { code: 'BAD_PATTERN' });
       await assert.rejects(agent.subscribe('_agent.me', nothing), { code: 'FORBIDDEN_TOPIC' });
       await assert.rejects(agent.subscribe('a', 7 as unknown as () => void), { code: 'BAD_OPTION' });
-      await assert.rejects(agent.subscribe('a', nothing, { replay: 1 }), { code: 'NO_MAILBOX' });
+      for (const replay of [-1, 1.5, 'all', {}, { last: 1, since: 1 }, { since: 'now' }, { first: 1 }])
+        await assert.rejects(agent.subscribe('a', nothing, { replay } as SubscribeOptions), {
+          code: 'BAD_OPTION',
+        });
+      await assert.rejects(agent.subscribe('a', nothing, { replay: 1, group: 'g' }), { code: 'BAD_OPTION' });
       await assert.rejects(agent.subscribe('a', nothing, { prefetch: 1 }), { code: 'BAD_OPTION' });
       await assert.rejects(agent.subscribe('a', nothing, { group: 'a.b' }), { code: 'BAD_OPTION' });
       await assert.rejects(agent.subscribe('a', nothing, { group: 'g', lease: 1 }), { code: 'BAD_OPTION' });

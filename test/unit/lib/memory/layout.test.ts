@@ -5,18 +5,22 @@ import { MAX_RECORD } from '../../../../lib/links.js';
 import {
   asleepOffset,
   HEADER_BYTES,
+  historyOffset,
   LINE,
   MAX_SEGMENT,
   metricsOffset,
+  retainedOffset,
   ringOffset,
   type SegmentSizes,
   segmentBytes,
   sizeSegment,
 } from '../../../../lib/memory/layout.js';
+import { historySize } from '../../../../lib/queues/history-ring.js';
 import { RECORD_HEADER, ringSize } from '../../../../lib/queues/ring.js';
 
 const GIB = 1024 ** 3;
 const KIB = 1024;
+const NO_HISTORY = { historyBytes: 0, retainedBytes: 0 };
 
 function fullError(run: () => unknown): FlowbusError {
   try {
@@ -35,6 +39,8 @@ function parts(sizes: SegmentSizes): [number, number][] {
   for (let slot = 0; slot < sizes.workers; slot++) {
     found.push([asleepOffset(slot), LINE]);
     found.push([metricsOffset(sizes, slot), sizes.metricsBytes]);
+    found.push([historyOffset(sizes, slot), historySize(sizes.historyBytes)]);
+    found.push([retainedOffset(sizes, slot), historySize(sizes.retainedBytes)]);
     for (let to = 0; to < sizes.workers; to++) {
       if (to === slot) continue;
       found.push([ringOffset(sizes, slot, to, true), ringSize(sizes.urgentBytes)]);
@@ -51,7 +57,14 @@ describe('segment layout', () => {
         fc.integer({ min: 1, max: 9 }),
         fc.integer({ min: 0, max: 5000 }),
         (workers, metricsBytes) => {
-          const sizes = { workers, metricsBytes, urgentBytes: 256, bulkBytes: 1024 };
+          const sizes = {
+            workers,
+            metricsBytes,
+            urgentBytes: 256,
+            bulkBytes: 1024,
+            historyBytes: 4096,
+            retainedBytes: 512,
+          };
           const sorted = parts(sizes).sort((a, b) => a[0] - b[0] || a[1] - b[1]);
           let end = 0;
           for (const [offset, length] of sorted) {
@@ -66,14 +79,21 @@ describe('segment layout', () => {
   });
 
   it('has no ring to oneself, nor to a worker that is not there', () => {
-    const sizes = { workers: 3, metricsBytes: 0, urgentBytes: 256, bulkBytes: 256 };
+    const sizes = {
+      workers: 3,
+      metricsBytes: 0,
+      urgentBytes: 256,
+      bulkBytes: 256,
+      historyBytes: 0,
+      retainedBytes: 0,
+    };
     assert.throws(() => ringOffset(sizes, 1, 1, true), RangeError);
     assert.throws(() => ringOffset(sizes, 3, 0, true), RangeError);
     assert.throws(() => ringOffset(sizes, 0, -1, true), RangeError);
   });
 
   it('takes the largest rings where there is room', () => {
-    const sizes = sizeSegment({ workers: 4, metricsBytes: 1000, free: 8 * GIB });
+    const sizes = sizeSegment({ workers: 4, metricsBytes: 1000, ...NO_HISTORY, free: 8 * GIB });
     assert.equal(sizes.bulkBytes, 4096 * KIB);
     assert.equal(sizes.urgentBytes, 1024 * KIB);
   });
@@ -87,7 +107,7 @@ describe('segment layout', () => {
         (workers, metricsBytes, free) => {
           let sizes: SegmentSizes;
           try {
-            sizes = sizeSegment({ workers, metricsBytes, free });
+            sizes = sizeSegment({ workers, metricsBytes, ...NO_HISTORY, free });
           } catch (error) {
             assert.ok(error instanceof FlowbusError);
             return;
@@ -103,16 +123,20 @@ describe('segment layout', () => {
   });
 
   it('names the exact bytes that are needed and free, and they are enough', () => {
-    const error = fullError(() => sizeSegment({ workers: 8, metricsBytes: 64, free: 50_000_000 }));
+    const error = fullError(() =>
+      sizeSegment({ workers: 8, metricsBytes: 64, ...NO_HISTORY, free: 50_000_000 }),
+    );
     const [, needed, free] = /(\d+) bytes are needed, (\d+) are free/.exec(error.message) ?? [];
     assert.equal(Number(free), 50_000_000);
-    sizeSegment({ workers: 8, metricsBytes: 64, free: Number(needed) });
-    fullError(() => sizeSegment({ workers: 8, metricsBytes: 64, free: Number(needed) - 1 }));
+    sizeSegment({ workers: 8, metricsBytes: 64, ...NO_HISTORY, free: Number(needed) });
+    fullError(() => sizeSegment({ workers: 8, metricsBytes: 64, ...NO_HISTORY, free: Number(needed) - 1 }));
   });
 
   it('refuses a node too large for one segment, whatever is free', () => {
-    const error = fullError(() => sizeSegment({ workers: 64, metricsBytes: 0, free: 1024 * GIB }));
+    const error = fullError(() =>
+      sizeSegment({ workers: 64, metricsBytes: 0, ...NO_HISTORY, free: 1024 * GIB }),
+    );
     assert.match(error.message, new RegExp(`a node may take ${MAX_SEGMENT} at most`));
-    assert.throws(() => sizeSegment({ workers: 65, metricsBytes: 0, free: GIB }), RangeError);
+    assert.throws(() => sizeSegment({ workers: 65, metricsBytes: 0, ...NO_HISTORY, free: GIB }), RangeError);
   });
 });

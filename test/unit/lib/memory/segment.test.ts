@@ -26,7 +26,14 @@ import {
   removeStaleSegments,
 } from '../../../../lib/memory/segment.js';
 
-const SIZES = { workers: 3, metricsBytes: 100, urgentBytes: 1024, bulkBytes: 4096 };
+const SIZES = {
+  workers: 3,
+  metricsBytes: 100,
+  urgentBytes: 1024,
+  bulkBytes: 4096,
+  historyBytes: 0,
+  retainedBytes: 0,
+};
 const MODULE = new URL('../../../../lib/memory/segment.js', import.meta.url).href;
 
 /** A process that lives until its input ends, and runs `code` first. */

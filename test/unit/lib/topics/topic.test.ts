@@ -11,6 +11,7 @@ import {
   isWildcard,
   matches,
   patternProblem,
+  patternsOverlap,
   REPLY_PREFIX,
   topicProblem,
   topicRoot,
@@ -242,6 +243,26 @@ describe('decodeTopic', () => {
         assert.equal(decodeTopic(bytes, 0, bytes.length), expected);
       }),
       { numRuns: 3000 },
+    );
+  });
+});
+
+describe('overlap of patterns', () => {
+  it('is what some topic that both match proves', () => {
+    const level = fc.constantFrom('a', 'b', '*', '**');
+    const pattern = fc.array(level, { minLength: 1, maxLength: 3 }).map((levels) => levels.join('.'));
+    // Two patterns of three levels each never need more than six.
+    const topics: string[] = [];
+    const grow = (prefix: string[]): void => {
+      if (prefix.length > 0) topics.push(prefix.join('.'));
+      if (prefix.length < 6) for (const name of ['a', 'b', 'c']) grow([...prefix, name]);
+    };
+    grow([]);
+    fc.assert(
+      fc.property(pattern, pattern, (a, b) => {
+        const proof = topics.some((topic) => matches(a, topic) && matches(b, topic));
+        assert.equal(patternsOverlap(a, b), proof, `${a} and ${b}`);
+      }),
     );
   });
 });

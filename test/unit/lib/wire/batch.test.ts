@@ -95,7 +95,7 @@ describe('BatchReader', () => {
     for (const [bad, code] of [
       [changed(OFFSET_TYPE, 0), 'BAD_TYPE'],
       [changed(OFFSET_TYPE, 200), 'BAD_TYPE'],
-      [changed(OFFSET_FLAGS, 64), 'BAD_FLAGS'],
+      [changed(OFFSET_FLAGS, 128), 'BAD_FLAGS'],
       [changed(OFFSET_LANE, 5), 'BAD_FLAGS'],
       [changed(OFFSET_LANE, 4 << 3), 'BAD_FLAGS'],
       [changed(OFFSET_FLAGS, Flag.extensions), 'BAD_EXTENSION'],

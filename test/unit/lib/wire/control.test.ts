@@ -119,6 +119,13 @@ const ARBITRARIES: { readonly [K in ControlKind]: fc.Arbitrary<ControlPayloads[K
     coolDown: fc.nat(0x7fffffff),
   }),
   pressure: fc.record({ mailbox: text(1, 512), active: fc.boolean() }),
+  replay: fc.record({
+    pattern: text(1, 255),
+    stream: fc.nat(0xffffffff),
+    last: orNull(fc.nat(0x7fffffff)),
+    age: orNull(fc.maxSafeNat()),
+    cursor: orNull(fc.uint8Array({ minLength: 8, maxLength: 60 })),
+  }),
 };
 
 /** Records that fast-check makes have no prototype; copies have one. */

@@ -26,6 +26,7 @@ function message(fields: Partial<JsonMessage>): JsonMessage {
     headers: null,
     replyTo: null,
     correlation: null,
+    retain: false,
     ...fields,
   };
 }
@@ -87,6 +88,7 @@ describe('JSON door', () => {
       headers: { h: 'v' },
       replyTo: 'r',
       correlation: '00FF',
+      retain: true,
       ref: 4_294_967_295,
     };
     assert.deepEqual(parse(op), {
@@ -102,12 +104,25 @@ describe('JSON door', () => {
         replyTo: 'r',
         correlation: Uint8Array.of(0, 255),
         delay: null,
+        retain: true,
       },
     });
   });
 
   it('reads the other operations', () => {
-    assert.deepEqual(parse({ op: 'subscribe', pattern: 'a' }), { op: 'subscribe', ref: 0, patterns: ['a'] });
+    for (const [replay, wish] of [
+      [undefined, null],
+      [7, { last: 7, age: null }],
+      [{ last: 7 }, { last: 7, age: null }],
+      [{ since: 500 }, { last: null, age: 500 }],
+    ] as const) {
+      assert.deepEqual(parse({ op: 'subscribe', pattern: 'a', replay }), {
+        op: 'subscribe',
+        ref: 0,
+        patterns: ['a'],
+        replay: wish,
+      });
+    }
     assert.deepEqual(parse({ op: 'unsubscribe', patterns: ['a', '*'], ref: 2 }), {
       op: 'unsubscribe',
       ref: 2,
@@ -173,6 +188,10 @@ describe('JSON door', () => {
     ['publish.headers', { op: 'publish', topic: 'a', data: 1, headers: { a: 1 } }],
     ['publish.headers', { op: 'publish', topic: 'a', data: 1, headers: { '': 'x' } }],
     ['publish.correlation', { op: 'publish', topic: 'a', data: 1, correlation: 'job' }],
+    ['publish.retain', { op: 'publish', topic: 'a', data: 1, retain: 1 }],
+    ['subscribe.replay', { op: 'subscribe', pattern: 'a', replay: -1 }],
+    ['subscribe.replay', { op: 'subscribe', pattern: 'a', replay: {} }],
+    ['subscribe.replay', { op: 'subscribe', pattern: 'a', replay: { last: 1, since: 1 } }],
     ['publish.correlation', { op: 'publish', topic: 'a', data: 1, correlation: '' }],
     ['publish.encoding', { op: 'publish', topic: 'a', data: 'x', encoding: 'hex' }],
     ['data', { op: 'publish', topic: 'a', data: 'x', encoding: 'base64' }],

@@ -206,6 +206,7 @@ describe('PROTOCOL.md', () => {
       ['welcome', schemaOf('welcome')],
       ['query and result', schemaOf('result').fields[0].type.items!],
       ['consume, consuming, leave', schemaOf('consume')],
+      ['replay', schemaOf('replay')],
     ];
     for (const [title, schema] of tables) {
       const section = PROTOCOL.slice(PROTOCOL.indexOf(`\n### ${title}\n`));

@@ -32,6 +32,14 @@ import {
   writeU32,
   writeU64,
 } from '../../../../lib/wire/frame.js';
+import {
+  PastKind,
+  PLACE_FRAME,
+  replayingPayload,
+  Stage,
+  writePast,
+  writePlace,
+} from '../../../../lib/wire/past.js';
 import { StoredWriter } from '../../../../lib/wire/stored.js';
 import { utf8 } from '../../../../lib/wire/text.js';
 
@@ -250,7 +258,44 @@ export const CONTROL_VALUES: { readonly [K in ControlKind]: ControlPayloads[K] }
   consuming: { mailbox: MAILBOX },
   breaker: { mailbox: MAILBOX, name: 'group:ocr:page.*', state: 'open', reason: 'timeout', coolDown: 5000 },
   pressure: { mailbox: 'group:ocr:page.*', active: true },
+  replay: { pattern: 'orders.*', stream: 3, last: 100, age: null, cursor: null },
 };
+
+/** The name of a history. */
+const HISTORY = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8);
+
+/** What `publish-assured` bears, replayed 1.5 s after it came to shard 1. */
+function past(): Uint8Array {
+  const texts = utf8(`${AGENT}${ORDER_TOPIC}`);
+  const message = assuredFrame();
+  const src = new Uint8Array(texts.length + message.length);
+  src.set(texts);
+  src.set(message, texts.length);
+  const out = new Uint8Array(256);
+  const { length } = texts;
+  const end = writePast(
+    out,
+    viewOf(out),
+    0,
+    3,
+    PastKind.replayed,
+    1,
+    41,
+    1500,
+    src,
+    AGENT.length,
+    length,
+    length,
+    src.length,
+  );
+  return out.slice(0, end);
+}
+
+function place(): Uint8Array {
+  const out = new Uint8Array(PLACE_FRAME);
+  writePlace(out, viewOf(out), 0, LANE_NORMAL, 1, 42, 2);
+  return out;
+}
 
 const seed = checksumSeed(AGENT, TOPIC);
 
@@ -296,6 +341,12 @@ export const VECTORS: Readonly<Record<string, Vector>> = {
   },
   'consumer-ack': { bytes: frame(FrameType.ack, ackRuns(), {}) },
   nack: { bytes: frame(FrameType.nack, nackPayload(MAILBOX, 44, 'no paper'), {}) },
+  replay: { bytes: control(avroControl, 'replay', 10, CONTROL_VALUES.replay) },
+  past: { bytes: past() },
+  replaying: {
+    bytes: frame(FrameType.replaying, replayingPayload(3, Stage.caughtUp, HISTORY, [17, 42]), {}),
+  },
+  place: { bytes: place() },
   leave: { bytes: frame(FrameType.leave, handle(), { sequence: 9 }) },
   'publish-by-id': {
     from: AGENT,
