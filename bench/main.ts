@@ -14,6 +14,7 @@ import { endRoles } from './role.js';
 import { type CommonOptions, type Result, type Scenario, ScenarioRefused } from './scenario.js';
 import { assured } from './scenarios/assured.js';
 import { connections } from './scenarios/connections.js';
+import { directory } from './scenarios/directory.js';
 import { garbage } from './scenarios/garbage.js';
 import { http } from './scenarios/http.js';
 import { json } from './scenarios/json.js';
@@ -40,6 +41,7 @@ const SCENARIOS: readonly Scenario[] = [
   json,
   links,
   soak,
+  directory,
   peers,
   assured,
 ];

@@ -104,6 +104,14 @@ const LABELS: Readonly<Record<string, string>> = {
   memoryFull: 'broker memory with all of it',
   deliveredWithout: 'without mailboxes',
   withMailboxes: 'with mailboxes, against without',
+  join: 'all agree after a cold join',
+  settle: 'and after the last change',
+  dead: 'all know of a death',
+  back: 'all agree after it came back',
+  heal: 'and after a cut was healed',
+  quiet: 'sent by a node per second, quiet',
+  busy: 'and while records change',
+  memoryOfNode: 'memory of a node',
 };
 
 export function labelOf(figure: string): string {

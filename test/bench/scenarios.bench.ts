@@ -402,6 +402,16 @@ describe('the bench', function () {
     assert.deepEqual(new Set(results.slice(-2).map((result) => result.case)), new Set(['unix-socket']));
   });
 
+  it('directory: simulated nodes agree after all that happens to them', async () => {
+    const { code, out, err } = await run(['directory', ...TINY, '--nodes', '3', '--agents', '60', '--json']);
+    assert.equal(code, 0, err);
+    const [result] = (JSON.parse(out) as Report).results;
+    const figures = ['join', 'settle', 'dead', 'back', 'heal', 'quiet', 'busy', 'memoryOfNode'];
+    checkResult(result, 'directory', '3 nodes', figures);
+    assert.ok(figure(result, 'dead') >= 5000);
+    assert.ok(figure(result, 'busy') > figure(result, 'quiet'));
+  });
+
   // Where the system does not tell its limits, there is nothing to check beforehand.
   const itKnowsLimits = existsSync('/proc/self/limits') ? it : () => {};
   itKnowsLimits('says which limit stands in the way, and fails', async () => {
