@@ -11,7 +11,8 @@ import { closeAgents, join, nameOn, until } from '../integration/broker/node.js'
 import { Broker } from './broker.js';
 import { clock, History, idOf } from './history.js';
 
-const DISK = 6 * 1024 * 1024;
+/** Of it each shard sets 2 MiB aside: one for the journal of its mailboxes, one for its dead letters. */
+const DISK = 8 * 1024 * 1024;
 const BODY = 'x'.repeat(16 * 1024);
 const RECONNECT = { minDelay: 10, maxDelay: 100 };
 
