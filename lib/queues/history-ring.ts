@@ -197,7 +197,8 @@ export class HistoryWriter extends HistoryRegion {
     while (kept > aim) {
       const length = Math.abs(this.words[(head & this.mask) >> 2]);
       // Scribbled over: nothing in it can be trusted.
-      const step = length < 8 || length > kept || (length & 7) !== 0 ? kept : length;
+      const trusted = length >= 8 && length <= kept && kept <= this.capacity && (length & 7) === 0;
+      const step = trusted ? length : kept;
       head = (head + step) | 0;
       kept -= step;
     }
@@ -231,6 +232,8 @@ export class HistoryReader extends HistoryRegion {
   /** The sequence number that the record at the place where it stands begins with. */
   expected: number;
   #at: number;
+  /** The head that it went to when it was overtaken last; -1: never was. */
+  #skippedTo: number;
 
   constructor(buffer: ArrayBuffer, offset: number, capacity: number) {
     super(buffer, offset, capacity);
@@ -247,6 +250,7 @@ export class HistoryReader extends HistoryRegion {
     this.lost = false;
     this.expected = 1;
     this.#at = 0;
+    this.#skippedTo = -1;
     this.toEnd();
   }
 
@@ -256,8 +260,10 @@ export class HistoryReader extends HistoryRegion {
       const tail = Atomics.load(this.control, TAIL);
       this.#at = tail;
       // Not `next`: that goes ahead of the tail, and may count a record that is not shown yet.
-      if (this.back()) {
-        this.#at = tail;
+      const found = this.back();
+      // Also where it stepped back over padding and then found nothing to trust.
+      this.#at = tail;
+      if (found) {
         this.expected = this.first + this.count;
         return;
       }
@@ -282,7 +288,7 @@ export class HistoryReader extends HistoryRegion {
     for (;;) {
       const head = Atomics.load(this.control, HEAD);
       const kept = (this.#at - head) | 0;
-      if (kept <= 0) return false;
+      if (kept <= 0 || kept > this.capacity) return false;
       const length = this.words[((this.#at - FOOTER) & this.mask) >> 2];
       const size = Math.abs(length);
       if (size < 8 || size > kept || (size & 7) !== 0) return false;
@@ -333,9 +339,10 @@ export class HistoryReader extends HistoryRegion {
   #skip(): void {
     this.lost = true;
     const head = Atomics.load(this.control, HEAD);
-    // Where even that makes no sense somebody has scribbled over the ring.
-    if (head === this.#at) this.toEnd();
+    // Whoever was overtaken finds another head each time. Where it does not, somebody has scribbled over the ring.
+    if (head === this.#at || head === this.#skippedTo) this.toEnd();
     else {
+      this.#skippedTo = head;
       this.#at = head;
       this.expected = 0;
     }

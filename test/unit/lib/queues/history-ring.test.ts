@@ -95,7 +95,7 @@ describe('history ring', () => {
         assert.ok(back.length === model.length || bytes > CAPACITY / 2 - 2000, `${bytes} bytes are kept`);
         assert.equal(writer.oldest, back[0]?.arrival ?? 0);
       }),
-      { numRuns: 300 },
+      { numRuns: 2000 },
     );
   });
 
@@ -147,7 +147,7 @@ describe('history ring', () => {
           for (let i = 0; i < 40; i++) write(new HistoryWriter(buffer, 64, CAPACITY), 50);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 2000 },
     );
   });
 
