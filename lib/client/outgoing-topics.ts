@@ -6,8 +6,11 @@ import { LANE_COUNT } from '../wire/frame.js';
 import { utf8 } from '../wire/text.js';
 import { checkAgentId } from './options.js';
 
-/** Topics remembered at most; half as many after the older half was dropped. */
-export const MAX_OUTGOING_TOPICS = 16_384;
+/**
+ * Topics remembered at most, some 0.5 KiB each; half as many after the older half was dropped. Who goes round among more topics than
+ * half of it has each one made anew or moved, every time.
+ */
+export const MAX_OUTGOING_TOPICS = 65_536;
 
 /** Addresses of agents whose topic text is remembered, at most. */
 const MAX_ADDRESSES = 4096;

@@ -58,4 +58,12 @@ describe('OutgoingTopics', () => {
     assert.equal(topics.get('first').sequences[2], 0);
     assert.equal(topics.get('brand.new').sequences[2], 0);
   });
+
+  it('makes none of 10,000 topics anew that are published to in turn', () => {
+    const topics = new OutgoingTopics('me');
+    const first = Array.from({ length: 10_000 }, (_, i) => topics.get(`t.${i}`));
+    for (let round = 0; round < 2; round++) {
+      for (const topic of first) assert.equal(topics.get(topic.text), topic);
+    }
+  });
 });
