@@ -17,9 +17,9 @@ import type { Exchange } from './exchange.js';
 import type { History } from './history.js';
 import type { MailboxRef } from './mailbox-ref.js';
 import { AssuredReader, MAX_TARGETS, STORED_SIZE, writeAssured, writeStoredRecord } from './mailbox-talk.js';
-import type { Mailboxes } from './mailboxes.js';
 import type { Route } from './route.js';
 import type { Session, Sink } from './session.js';
+import type { Storing } from './storing.js';
 import type { TopicId } from './topic-ids.js';
 
 /** Assured publishes of a shard's agents that wait for their mailboxes. */
@@ -122,7 +122,7 @@ class Account {
 
 export class Assured {
   readonly #exchange: Exchange;
-  readonly #mailboxes: Mailboxes;
+  readonly #storing: Storing;
   readonly #backpressure: Backpressure;
   readonly #history: History;
   readonly #slot: number;
@@ -142,10 +142,10 @@ export class Assured {
   /** By slot: what is to be told of messages that came from there. */
   readonly #answers: { bytes: Uint8Array; size: number }[];
 
-  constructor(exchange: Exchange, mailboxes: Mailboxes, backpressure: Backpressure, history: History) {
+  constructor(exchange: Exchange, storing: Storing, backpressure: Backpressure, history: History) {
     this.#exchange = exchange;
     this.#history = history;
-    this.#mailboxes = mailboxes;
+    this.#storing = storing;
     this.#backpressure = backpressure;
     this.#slot = exchange.settings.slot;
     this.#pending = new Map();
@@ -232,10 +232,10 @@ export class Assured {
     const reader = this.#reader;
     reader.read(src, start);
     const { from, topic, ttl, start: frame } = reader;
-    const intake = this.#mailboxes.intake(slot, reader.token);
+    const intake = this.#storing.intake(slot, reader.token);
     for (let i = 0; i < reader.count; i++)
-      this.#mailboxes.store(intake, reader.numberAt(i), from, topic, ttl, src, frame, end);
-    this.#mailboxes.settle(intake);
+      this.#storing.store(intake, reader.numberAt(i), from, topic, ttl, src, frame, end);
+    this.#storing.settle(intake);
   }
 
   /** One that a worker had sent, and that two processes of this shard have died over: it is not tried a third time. */
@@ -244,7 +244,7 @@ export class Assured {
     reader.read(src, start);
     const { from, topic, start: frame } = reader;
     for (let i = 0; i < reader.count; i++)
-      this.#mailboxes.poisoned(reader.numberAt(i), from, topic, src, frame, end);
+      this.#storing.poisoned(reader.numberAt(i), from, topic, src, frame, end);
   }
 
   /** What has become of a message: told to the worker that it came from. */
@@ -315,11 +315,11 @@ export class Assured {
   ): void {
     const { bytes, start, end, lane } = reader;
     if (slot === this.#slot) {
-      const intake = this.#mailboxes.intake(slot, token);
+      const intake = this.#storing.intake(slot, token);
       for (let i = first; i < mailboxes.length; i++)
         if (mailboxes[i].slot === slot)
-          this.#mailboxes.store(intake, numberOf(mailboxes[i]), from, topic, ttl, bytes, start, end);
-      this.#mailboxes.settle(intake);
+          this.#storing.store(intake, numberOf(mailboxes[i]), from, topic, ttl, bytes, start, end);
+      this.#storing.settle(intake);
       return;
     }
     const numbers: number[] = [];

@@ -7,23 +7,11 @@ import type { Consumer } from '../lib/queues/consumer.js';
 import type { Shares } from '../lib/queues/entry-lanes.js';
 import { FullnessState } from '../lib/queues/fullness.js';
 import type { MailboxPolicy } from '../lib/queues/mailbox.js';
-import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
+import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import type { RecentIds } from '../lib/queues/recent-ids.js';
 import { TimingWheel } from '../lib/queues/timing-wheel.js';
 import { C } from '../lib/telemetry/counters.js';
-import { Reason } from '../lib/telemetry/ledger.js';
 import { type BreakerReason, MAX_PREFETCH } from '../lib/wire/control.js';
-import { delayOfFrame, idOfFrame, keyOfFrame } from '../lib/wire/delivery.js';
-import { endOfExtension } from '../lib/wire/extensions.js';
-import {
-  Flag,
-  OFFSET_FLAGS,
-  OFFSET_LANE,
-  OFFSET_TOPIC_LENGTH,
-  OFFSET_TOTAL,
-  readU32,
-} from '../lib/wire/frame.js';
-import { readTimeToLive } from '../lib/wire/ttl.js';
 import { Alarm } from './alarm.js';
 import type { PressureNotice } from './backpressure.js';
 import { type Revival, reviveAll } from './dead-letter-replay.js';
@@ -31,11 +19,10 @@ import type { DeadLetters } from './dead-letters.js';
 import type { Exchange } from './exchange.js';
 import { Feeding } from './feeding.js';
 import { Home, type HomeGround, type HomeOffice } from './home.js';
-import { type ConsumeSpec, Intake, type MailboxPort, NOBODY } from './intake.js';
+import type { ConsumeSpec, MailboxPort } from './intake.js';
 import { Integrity } from './integrity.js';
 import { Journal, type JournalSettings } from './journal/journal.js';
 import type { Progress } from './journal/progress.js';
-import type { StoredMessage } from './journal/records.js';
 import { Recovery } from './journal/recovery.js';
 import { rewrite, unburden } from './journal/renewal.js';
 import { policyOf } from './mailbox-policy.js';
@@ -47,12 +34,10 @@ import {
   mailboxName,
 } from './mailbox-ref.js';
 import { MAX_MAILBOXES, type MailboxTable } from './mailbox-table.js';
-import type { Route } from './route.js';
+import { Storing } from './storing.js';
 
 /** Leases, delays and waits that may end in one turn; what is left ends in the next. */
 const DUE_PER_TURN = 10_000;
-/** Intakes that are kept to be used again. */
-const MAX_SPARE = 4096;
 
 const BREAKER_COUNTERS = {
   closed: C.breakersClosed,
@@ -73,10 +58,8 @@ export class Mailboxes implements HomeOffice {
   /** By number; bounded by MAX_MAILBOXES. */
   readonly #homes: Map<number, Home>;
   #nextNumber: number;
-  #intakes: Intake[];
-  readonly #spare: Intake[];
-  /** What is handed to the journal: one object for all. */
-  readonly #message: StoredMessage;
+  /** How messages come in. */
+  readonly storing: Storing;
   readonly #feeding: Feeding;
   /** Leases, delays and waits of all mailboxes. */
   readonly #wheel: TimingWheel<MailboxEntry>;
@@ -105,23 +88,8 @@ export class Mailboxes implements HomeOffice {
     this.#ground = null;
     this.#homes = new Map();
     this.#nextNumber = 1;
-    this.#intakes = [];
-    this.#spare = [];
-    this.#message = {
-      mailbox: 0,
-      offset: 0,
-      lane: 0,
-      from: '',
-      topic: '',
-      storedAt: 0,
-      deadline: 0,
-      bytes: new Uint8Array(0),
-      start: 0,
-      end: 0,
-      idStart: 0,
-      idEnd: 0,
-    };
     this.#feeding = new Feeding(exchange, port);
+    this.storing = new Storing(exchange, port, this.#homes, this.#integrity, this.#feeding);
     this.#now = performance.now();
     this.#wheel = new TimingWheel(this.#now, (entry) => entry.mailbox?.due(entry, this.#now, Date.now()));
     this.#alarm = new Alarm(() => this.#due());
@@ -148,6 +116,7 @@ export class Mailboxes implements HomeOffice {
       progress.at(recovery.messages, read, total);
     });
     this.#journal = journal;
+    this.storing.open(journal);
     this.#ground = {
       journal,
       letters: this.letters,
@@ -226,84 +195,6 @@ export class Mailboxes implements HomeOffice {
         if (isGone(session)) this.leave(session, home.number, false);
   }
 
-  /** For a message that comes: hand it to `store` for each of its mailboxes, then to `settle`. */
-  intake(slot: number, token: number): Intake {
-    const intake = this.#spare.pop() ?? new Intake();
-    intake.begin(slot, token);
-    return intake;
-  }
-
-  /** Takes a message in for the mailbox `number`; what has become of it the intake tells when the turn ends. */
-  store(
-    intake: Intake,
-    number: number,
-    from: string,
-    topic: string,
-    ttl: number,
-    src: Uint8Array,
-    start: number,
-    end: number,
-  ): void {
-    const home = this.#homes.get(number);
-    const journal = this.#journal;
-    if (home === undefined || journal === null) {
-      intake.code = 'NO_MAILBOX';
-      return;
-    }
-    const { mailbox, recent } = home;
-    const id = intake.slot === NOBODY ? -1 : idOfFrame(src, start, end);
-    if (id >= 0 && recent.has(from, src, id, endOfExtension(src, id))) {
-      intake.stored++;
-      return;
-    }
-    // What came by the door of this shard as an assured message was looked at there.
-    if (intake.slot !== this.#slot && !this.#integrity.holds(from, topic, src, start, end)) {
-      intake.code = 'CHECKSUM_MISMATCH';
-      home.bury(from, topic, src, start, end, 'checksum');
-      return;
-    }
-    const size = end - start;
-    if (!mailbox.hasRoom(size) || !journal.hasRoom(size)) {
-      intake.code = mailbox.hasRoom(size) ? 'JOURNAL_FULL' : 'MAILBOX_FULL';
-      return;
-    }
-    const storedAt = Date.now();
-    const message = this.#message;
-    message.mailbox = number;
-    message.offset = mailbox.nextOffset;
-    message.lane = src[start + OFFSET_LANE] & 7;
-    message.from = from;
-    message.topic = topic;
-    message.storedAt = storedAt;
-    message.deadline = ttl === 0 ? Number.POSITIVE_INFINITY : storedAt + ttl;
-    message.bytes = src;
-    message.start = start;
-    message.end = end;
-    message.idStart = Math.max(0, id);
-    message.idEnd = id < 0 ? 0 : endOfExtension(src, id);
-    const place = journal.message(message);
-    const entry = new MailboxEntry(
-      message.offset,
-      message.lane,
-      from,
-      topic,
-      keyOfFrame(src, start, end),
-      place.bytes,
-      place.start,
-      place.start + size,
-      storedAt,
-      message.deadline,
-      journal.segment,
-      delayOfFrame(src, start, end),
-    );
-    entry.stored = place.stored;
-    journal.holds(entry);
-    home.put(entry, storedAt);
-    if (id >= 0) recent.addAsked();
-    intake.took(home, entry);
-    this.touch(home);
-  }
-
   /**
    * Puts dead letters back into mailboxes that live here. Resolves, when they are as safe as what is acked, with what hinders
    * each: MAILBOX_FULL, JOURNAL_FULL, CHECKSUM_MISMATCH; null: nothing.
@@ -315,43 +206,6 @@ export class Mailboxes implements HomeOffice {
     for (const { home } of dead) this.touch(home);
     const safe = await new Promise<boolean>((resolve) => journal.settled(resolve));
     return codes.map((code) => code ?? (safe ? null : 'MAILBOX_UNAVAILABLE'));
-  }
-
-  /** A message for the mailbox `number`, over which two processes of this shard have died. A repeat of it is not stored either. */
-  poisoned(number: number, from: string, topic: string, src: Uint8Array, start: number, end: number): void {
-    const home = this.#homes.get(number);
-    if (home === undefined) return;
-    const id = idOfFrame(src, start, end);
-    if (id >= 0) home.recent.add(from, src, id, endOfExtension(src, id));
-    home.bury(from, topic, src, start, end, 'crash');
-  }
-
-  /** Whoever waits for the intake hears of it when the turn ends. */
-  settle(intake: Intake): void {
-    this.#intakes.push(intake);
-    this.#exchange.unsettle();
-  }
-
-  /** Takes live messages in for the mailboxes of `route` that live here. Nobody waits for an ack: what is refused is in the ledger. */
-  storeLive(route: Route, from: string, src: Uint8Array, start: number, end: number): void {
-    for (const { home, takesLive } of route.mailboxes) {
-      if (home === null || !takesLive) continue;
-      for (let at = start; at < end; ) {
-        const total = readU32(src, at + OFFSET_TOTAL);
-        const intake = this.intake(NOBODY, 0);
-        const spelled = src[at + OFFSET_TOPIC_LENGTH] !== 0;
-        const topic = spelled ? '' : (this.#exchange.topicTextOf(src, at) ?? '');
-        const ttl = (src[at + OFFSET_FLAGS] & Flag.expires) === 0 ? 0 : readTimeToLive(src, at);
-        if (home.takesLive) this.store(intake, home.number, from, topic, ttl, src, at, at + total);
-        else intake.code = 'MAILBOX_FULL';
-        if (intake.code === null) this.settle(intake);
-        else {
-          const damaged = intake.code === 'CHECKSUM_MISMATCH';
-          this.#exchange.dropped(src, at, damaged ? Reason.invalid : Reason.shed, 1);
-        }
-        at += total;
-      }
-    }
   }
 
   /** `count` messages from `offset` on are done. What the session does not hold is passed over. */
@@ -392,18 +246,9 @@ export class Mailboxes implements HomeOffice {
   turn(): void {
     const journal = this.#journal;
     if (journal === null) return;
-    const intakes = this.#intakes;
     this.letters.flush();
     const written = journal.flush();
-    if (intakes.length > 0) {
-      this.#intakes = [];
-      for (const intake of intakes) {
-        if (written) intake.stored += intake.taken;
-        else this.#withdraw(intake);
-      }
-      if (written) journal.settled((safe) => this.#tell(intakes, safe));
-      else this.#tell(intakes, true);
-    }
+    this.storing.flushed(journal, written);
     this.#feeding.feed();
     this.#alarm.set(this.#wheel.next);
     const burden = journal.burden;
@@ -464,6 +309,7 @@ export class Mailboxes implements HomeOffice {
     this.turn();
     this.#alarm.clear();
     this.letters.close();
+    this.storing.close();
     this.#journal?.close();
     this.#journal = null;
   }
@@ -511,30 +357,6 @@ export class Mailboxes implements HomeOffice {
     // What cannot be written stays where it is, and is found again at the next start.
     if (journal.flush()) old.remove();
     else old.close();
-  }
-
-  #withdraw(intake: Intake): void {
-    intake.forEach((home, entry) => {
-      home.mailbox.withdraw(entry);
-      if (intake.slot === NOBODY) this.#exchange.dropped(entry.bytes, entry.start, Reason.shed, 1);
-      this.#journal!.released(entry);
-      const id = intake.slot === NOBODY ? -1 : idOfFrame(entry.bytes, entry.start, entry.end);
-      if (id >= 0) home.recent.delete(entry.from, entry.bytes, id, endOfExtension(entry.bytes, id));
-    });
-    intake.code = 'JOURNAL_FULL';
-  }
-
-  /** `safe`: as the journal has it; where it is not, they are stored, but nobody may rely on it. */
-  #tell(intakes: readonly Intake[], safe: boolean): void {
-    for (const { slot, token, stored, code, taken } of intakes) {
-      if (code === null) this.#exchange.counters[C.mailboxStored] += taken;
-      if (slot !== NOBODY) this.#port.stored(slot, token, stored, safe ? code : 'MAILBOX_UNAVAILABLE');
-    }
-    for (let i = 0; i < intakes.length && this.#spare.length < MAX_SPARE; i++) {
-      // Nothing that has left is kept alive by what waits to be used again.
-      intakes[i].begin(NOBODY, 0);
-      this.#spare.push(intakes[i]);
-    }
   }
 
   onBreaker(home: Home, { id, name: agentId, breaker }: Consumer, reason: BreakerReason): void {

@@ -139,7 +139,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.#history = history;
     this.retained = retained;
     this.replays = new Replays(this.exchange, this.interest, this.sessions, history, retained);
-    this.assured = new Assured(this.exchange, this.mailboxes, this.backpressure, history);
+    this.assured = new Assured(this.exchange, this.mailboxes.storing, this.backpressure, history);
     this.consuming = new Consuming(this.exchange, this.interest, this.table, this.mailboxes, (number) =>
       this.sessions.bearer(number),
     );
@@ -269,7 +269,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
   storeLive(route: Route, from: SenderId, src: Uint8Array, start: number, end: number): void {
     // The assured one was sent to the mailboxes by itself; this is the copy for those who have none.
     if ((src[start + OFFSET_FLAGS] & Flag.assured) !== 0) return;
-    this.mailboxes.storeLive(route, from.text, src, start, end);
+    this.mailboxes.storing.storeLive(route, from.text, src, start, end);
     for (const { pressed, takesLive } of route.mailboxes)
       if (pressed !== null && takesLive) this.backpressure.live(pressed, from.number);
   }
