@@ -93,6 +93,8 @@ const PUBLISH_OPTIONS: readonly (keyof PublishOptions)[] = [
   'correlation',
   'retain',
 ];
+/** What only a mailbox can do. */
+const MAILBOX_ONLY = ['delay', 'retry'] as const;
 const REQUEST_OPTIONS: readonly (keyof RequestOptions)[] = [...SEND_OPTIONS, 'timeout'];
 
 const DEFAULT_TIMEOUT = 5000;
@@ -189,7 +191,6 @@ export class Agent {
     if (options === undefined) return outbox.write(topics.get(topic), payload, settings.lane, 0, null);
     checkCallOptions(options, PUBLISH_OPTIONS);
     if (options.assured === true) return this.publishAssured(() => topics.get(topic), payload, options);
-    refuseRetry(options);
     checkLive(options);
     return outbox.write(topics.get(topic), payload, this.laneOf(options), retainFlag(options), options);
   }
@@ -210,7 +211,6 @@ export class Agent {
     if (options === undefined) return outbox.write(topics.to(agentId), payload, settings.lane, 0, null);
     checkCallOptions(options, ASSURED_OPTIONS);
     if (options.assured === true) return this.publishAssured(() => topics.to(agentId), payload, options);
-    refuseRetry(options);
     checkLive(options);
     return outbox.write(topics.to(agentId), payload, this.laneOf(options), 0, options);
   }
@@ -427,10 +427,6 @@ export class Agent {
   }
 }
 
-function refuseRetry({ retry }: AssuredOptions): void {
-  if (retry !== undefined) throw new FlowbusError('BAD_OPTION', 'The option retry goes with assured.');
-}
-
 function retainFlag({ retain }: PublishOptions): number {
   if (retain === undefined || retain === false) return 0;
   if (retain !== true) throw badOption('retain', retain, 'true or false');
@@ -446,8 +442,13 @@ function capabilityOf(target: unknown): string {
 
 /** Throws BAD_OPTION for what only a mailbox can do. */
 function checkLive(options: AssuredOptions): void {
-  if (options.delay === undefined) return;
-  throw new FlowbusError('BAD_OPTION', 'delay needs assured: true, since a live message is kept nowhere.');
+  for (const name of MAILBOX_ONLY) {
+    if (options[name] === undefined) continue;
+    throw new FlowbusError(
+      'BAD_OPTION',
+      `${name} needs assured: true, since a live message is kept nowhere.`,
+    );
+  }
 }
 
 function asFlowbusError(error: unknown): FlowbusError {

@@ -180,6 +180,8 @@ describe('Agent', () => {
         ['BAD_OPTION', () => agent.publish('a', 'x', { ttl: 86_400_001 })],
         ['BAD_OPTION', () => agent.publish('a', 'x', { delay: 5 })],
         ['BAD_OPTION', () => agent.send('b', 'x', { delay: 5 })],
+        ['BAD_OPTION', () => agent.publish('a', 'x', { retry: { maxAttempts: 2 } })],
+        ['BAD_OPTION', () => agent.sendTo({ capability: 'c' }, 'x', { retry: { maxAttempts: 2 } })],
         ['BAD_OPTION', () => agent.publish('a', undefined as unknown as string)],
         ['BAD_OPTION', () => agent.publish('a', (() => 0) as unknown as object)],
         ['PAYLOAD_TOO_LARGE', () => agent.publish('a', new Uint8Array(65_536))],
