@@ -48,7 +48,7 @@ export interface ExchangeView<S, P> {
   countToLink(frames: number, bytes: number): void;
   /** The topic of a frame, spelled out or by id; null when this worker does not know it (any more). */
   topicTextOf(bytes: Uint8Array, start: number): string | null;
-  /** `frames` messages of the topic of the frame at `bytes[start…]` are not delivered to somebody. */
+  /** The `frames` messages from `bytes[start…]` on are not delivered to somebody. */
   dropped(bytes: Uint8Array, start: number, reason: Reason, frames: number): void;
   /** `consumer`: the session whose deliveries go back to their mailboxes; else those come again when they are missed. */
   droppedChunk(chunk: Chunk, reason?: Reason, consumer?: number): void;

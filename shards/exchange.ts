@@ -18,6 +18,7 @@ import {
   topicRoot,
 } from '../lib/topics/topic.js';
 import { PatternTrie } from '../lib/topics/trie.js';
+import { topicRuns } from '../lib/wire/batch.js';
 import {
   FrameType,
   HEADER_SIZE,
@@ -239,7 +240,9 @@ export class Exchange implements ExchangeView<Session, Peer> {
     found.length = 0;
     const route =
       mailboxes.length === 0
-        ? new Route(sessions, peers)
+        ? kept
+          ? new Route(sessions, peers)
+          : Route.shared(sessions, peers)
         : new Route(sessions, this.#withHomes(peers, mailboxes, mark), mailboxes, peers);
     route.kept = kept;
     return route;
@@ -258,7 +261,7 @@ export class Exchange implements ExchangeView<Session, Peer> {
   }
 
   /**
-   * Sends the frames `src[start, end)` along the route: `frames` messages of one topic, lane and sender. `stamp`: when they
+   * Sends the frames `src[start, end)` along the route: `frames` messages of one lane and sender, and of one topic, or of several that were noted. `stamp`: when they
    * came to this node. `place`: where in the history they stand, 0 nowhere. `onward`: also to other workers, which is for the worker that they came to.
    */
   deliver(
@@ -342,8 +345,28 @@ export class Exchange implements ExchangeView<Session, Peer> {
     this.counters[C.linkBytesOut] += bytes;
   }
 
-  /** `frames` messages of the topic of the frame at `bytes[start…]` are not delivered to somebody. */
+  /**
+   * Whether messages of topic `next` have the same takers as those of topic `before`, so that both may be in one run. Then the takers
+   * know `before`, and it is for `deliver` to tell them the last topic of the run. `onward` as there.
+   */
+  joins(before: number, next: number, lane: number, onward: boolean): boolean {
+    const first = this.topicIds.find(before);
+    const second = this.topicIds.find(next);
+    if (first === undefined || second === undefined) return false;
+    const route = this.routeOf(first.topic);
+    if (!route.shared || this.routeOf(second.topic) !== route) return false;
+    for (let i = 0; i < route.sessions.length; i++) route.sessions[i].note(first);
+    if (onward) for (let i = 0; i < route.peers.length; i++) route.peers[i].note(lane, first, this.now);
+    return true;
+  }
+
+  /** The `frames` messages from `bytes[start…]` on are not delivered to somebody. */
   dropped(bytes: Uint8Array, start: number, reason: Reason, frames: number): void {
+    for (const run of topicRuns(bytes, start, frames)) this.#dropped(bytes, run.at, reason, run.frames);
+  }
+
+  /** Messages of one topic. */
+  #dropped(bytes: Uint8Array, start: number, reason: Reason, frames: number): void {
     if (reason === Reason.shed) this.counters[C.shedsCritical + (bytes[start + OFFSET_LANE] & 7)] += frames;
     if (bytes[start + OFFSET_TOPIC_LENGTH] === 0) {
       const id = this.topicIds.find(readU32(bytes, start + OFFSET_TOPIC_ID));

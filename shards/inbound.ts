@@ -5,7 +5,15 @@ import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import { decodeTopic, REPLY_PREFIX } from '../lib/topics/topic.js';
 import { BatchReader, Step } from '../lib/wire/batch.js';
-import { Flag, FrameType, HEADER_SIZE, OFFSET_LANE, OFFSET_TOTAL, readU32 } from '../lib/wire/frame.js';
+import {
+  Flag,
+  FrameType,
+  HEADER_SIZE,
+  OFFSET_LANE,
+  OFFSET_TOPIC_ID,
+  OFFSET_TOTAL,
+  readU32,
+} from '../lib/wire/frame.js';
 import type { Assured } from './assured.js';
 import type { Backpressure } from './backpressure.js';
 import type { Consuming } from './consuming.js';
@@ -52,6 +60,8 @@ export class Inbound implements LinkReader {
   readonly #onUp: (peer: Peer) => void;
   /** The next record is the first of its batch. */
   #begins: boolean;
+  /** The frames counted last have several topics. */
+  #mixed: boolean;
   /** When messages were last read (monotonic ms). */
   lastFrames: number;
 
@@ -75,6 +85,7 @@ export class Inbound implements LinkReader {
     this.#places = [];
     this.#onUp = onUp;
     this.#begins = true;
+    this.#mixed = false;
     this.lastFrames = 0;
   }
 
@@ -124,7 +135,7 @@ export class Inbound implements LinkReader {
     this.#peerLost(peer.slot);
   }
 
-  /** One record holds frames of one topic, lane and sender, or one announcement. */
+  /** One record holds frames of one lane and sender, or one announcement; of one topic, unless all their topics have ids. */
   #frames(peer: Peer, urgent: boolean, stamp: number, src: Uint8Array, start: number, end: number): void {
     const exchange = this.#exchange;
     const reader = this.#reader;
@@ -144,7 +155,7 @@ export class Inbound implements LinkReader {
       return;
     }
     if (reader.type !== FrameType.publish) return;
-    const frames = countFrames(src, start, end);
+    const frames = this.#count(reader.topicId, src, start, end);
     if (frames === 0) {
       exchange.counters[C.protocolErrors]++;
       return;
@@ -153,11 +164,48 @@ export class Inbound implements LinkReader {
     const path = pathOf(peer.slot, urgent);
     const place = this.#places[path] ?? 0;
     this.#places[path] = 0;
-    if (this.#live[path]) this.#deliver(peer, stamp, place, src, start, end, frames);
-    else exchange.dropped(src, start, Reason.shardDown, frames);
+    if (!this.#live[path]) exchange.dropped(src, start, Reason.shardDown, frames);
+    else if (this.#mixed) this.#split(peer, stamp, src, start, end);
+    else this.#deliver(peer, stamp, place, src, start, end, frames, reader.topicId);
   }
 
-  /** `#reader` stands on the first of the frames. */
+  /** The door has looked at each header, so the sizes alone are followed here; 0 when they do not lead to the end. */
+  #count(topicId: number, src: Uint8Array, start: number, end: number): number {
+    let frames = 0;
+    let at = start;
+    let mixed = false;
+    while (at < end) {
+      const total = readU32(src, at + OFFSET_TOTAL);
+      if (total < HEADER_SIZE) return 0;
+      if (readU32(src, at + OFFSET_TOPIC_ID) !== topicId) mixed = true;
+      at += total;
+      frames++;
+    }
+    this.#mixed = mixed;
+    return at === end ? frames : 0;
+  }
+
+  /** Messages of several topics: as runs of those that have the same takers here. */
+  #split(peer: Peer, stamp: number, src: Uint8Array, start: number, end: number): void {
+    const exchange = this.#exchange;
+    const { lane } = this.#reader;
+    let topicId = this.#reader.topicId;
+    let begin = start;
+    let frames = 0;
+    for (let at = start; at < end; at += readU32(src, at + OFFSET_TOTAL)) {
+      const next = readU32(src, at + OFFSET_TOPIC_ID);
+      if (next !== topicId && !exchange.joins(topicId, next, lane, false)) {
+        this.#deliver(peer, stamp, 0, src, begin, at, frames, topicId);
+        begin = at;
+        frames = 0;
+      }
+      topicId = next;
+      frames++;
+    }
+    this.#deliver(peer, stamp, 0, src, begin, end, frames, topicId);
+  }
+
+  /** `topicId`: the last one of the frames, of which `#reader` has stood on the first of all. */
   #deliver(
     peer: Peer,
     stamp: number,
@@ -166,14 +214,15 @@ export class Inbound implements LinkReader {
     start: number,
     end: number,
     frames: number,
+    topicId: number,
   ): void {
     const exchange = this.#exchange;
     const reader = this.#reader;
     const sender = this.#senderOf(peer, reader.sender);
     let id: TopicId<Route> | null = null;
     let route = null;
-    if (reader.topicId !== 0) {
-      id = exchange.topicIds.find(reader.topicId) ?? null;
+    if (topicId !== 0) {
+      id = exchange.topicIds.find(topicId) ?? null;
       if (id !== null) route = exchange.routeOf(id.topic);
     } else {
       const text = decodeTopic(src, reader.topicStart, reader.extensionsStart);
@@ -380,17 +429,4 @@ const PLACE_BYTES = new Uint8Array(PLACE.buffer);
 
 function pathOf(slot: number, urgent: boolean): number {
   return slot * 2 + (urgent ? 0 : 1);
-}
-
-/** The door has looked at each header, so the sizes alone are followed here; 0 when they do not lead to the end. */
-function countFrames(bytes: Uint8Array, start: number, end: number): number {
-  let frames = 0;
-  let at = start;
-  while (at < end) {
-    const total = readU32(bytes, at + OFFSET_TOTAL);
-    if (total < HEADER_SIZE) return 0;
-    at += total;
-    frames++;
-  }
-  return at === end ? frames : 0;
 }

@@ -3,8 +3,10 @@ import { type LinkOut, RecordKind } from '../lib/links.js';
 import { Bits } from '../lib/queues/bits.js';
 import { Pressure, PressureState } from '../lib/queues/pressure.js';
 import { Reason } from '../lib/telemetry/ledger.js';
+import { topicRuns } from '../lib/wire/batch.js';
 import { FIRST_BULK_LANE } from '../lib/wire/frame.js';
 import type { ExchangeView } from './exchange-view.js';
+import type { Route } from './route.js';
 import type { SenderId } from './sender-ids.js';
 import { encodeTalk, TEXTS_PER_TALK } from './talk.js';
 import type { TopicId } from './topic-ids.js';
@@ -62,6 +64,8 @@ export class Peer {
   readonly holding: Map<number, number>;
   /** Mark of the last route that it was put into. */
   routeMark: number;
+  /** Shared routes that begin with it; null: none yet. */
+  routes: Route[] | null;
   readonly #out: LinkOut;
   readonly #paths: [Path, Path];
   readonly #exchange: ExchangeView<unknown, Peer>;
@@ -82,13 +86,22 @@ export class Peer {
     this.backlog = 0;
     this.holding = new Map();
     this.routeMark = 0;
+    this.routes = null;
     this.#out = out;
     this.#paths = [new Path(true), new Path(false)];
     this.#feeders = new Set();
     this.#lost = new Map();
   }
 
-  /** Sends messages: the frames `src[start, end)`, all of one lane, topic and sender. `place`: where in the history they stand, 0 nowhere. */
+  /** Messages of `topic` and `lane` come next. */
+  note(lane: number, topic: TopicId, stamp: number): void {
+    const path = this.#paths[lane < FIRST_BULK_LANE ? 0 : 1];
+    if (path.knownTopics.has(topic.index)) return;
+    path.knownTopics.add(topic.index);
+    this.#write(path, RecordKind.frames, stamp, topic.announcement, 0, topic.announcement.length, 0);
+  }
+
+  /** Sends messages: the frames `src[start, end)`, all of one lane and sender; of one topic, or of several that were noted. `place`: where in the history they stand, 0 nowhere. */
   forward(
     lane: number,
     src: Uint8Array,
@@ -107,10 +120,7 @@ export class Peer {
       return;
     }
     const path = this.#paths[lane < FIRST_BULK_LANE ? 0 : 1];
-    if (topic !== null && !path.knownTopics.has(topic.index)) {
-      path.knownTopics.add(topic.index);
-      this.#write(path, RecordKind.frames, stamp, topic.announcement, 0, topic.announcement.length, 0);
-    }
+    if (topic !== null) this.note(lane, topic, stamp);
     if (!path.knownSenders.has(from.index)) {
       path.knownSenders.add(from.index);
       this.#write(path, RecordKind.frames, stamp, from.announcement, 0, from.announcement.length, 0);
@@ -210,11 +220,13 @@ export class Peer {
   }
 
   #countLost(src: Uint8Array, start: number, frames: number): void {
-    const topic = this.#exchange.topicTextOf(src, start);
-    if (topic === null) return;
-    const before = this.#lost.get(topic);
-    if (before !== undefined || this.#lost.size < MAX_LOST_TOPICS)
-      this.#lost.set(topic, (before ?? 0) + frames);
+    for (const run of topicRuns(src, start, frames)) {
+      const topic = this.#exchange.topicTextOf(src, run.at);
+      if (topic === null) continue;
+      const before = this.#lost.get(topic);
+      if (before !== undefined || this.#lost.size < MAX_LOST_TOPICS)
+        this.#lost.set(topic, (before ?? 0) + run.frames);
+    }
   }
 
   #tellLost(): void {

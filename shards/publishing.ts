@@ -1,6 +1,6 @@
 /**
- * From what an agent publishes to what the exchange delivers. Frames by topic id that follow each other with the same
- * topic and lane are one run: looked up once, copied once. Everything else (topics spelled out, extensions) goes one by one.
+ * From what an agent publishes to what the exchange delivers. Frames by topic id that follow each other with the same lane and
+ * the same takers are one run: copied once, and looked up once for each change of topic. Everything else (topics spelled out, extensions) goes one by one.
  */
 import { type ErrorCode, FlowbusError } from '../lib/errors.js';
 import { C } from '../lib/telemetry/counters.js';
@@ -66,7 +66,7 @@ export class Publishing {
   readonly #extensions: Extensions;
   /** For frames that a door has made. */
   readonly #made: BatchReader;
-  // The run that is being gathered; #runTopic is null when there is none.
+  // The run that is being gathered; #runTopic, that of its last frame, is null when there is none. Earlier topics were noted.
   #runTopic: TopicId<Route> | null;
   #runLane: number;
   #runStart: number;
@@ -95,19 +95,28 @@ export class Publishing {
    * Whether the publish frame that `reader` stands on belongs to the run that is being gathered, and is part of it now.
    * If not, call `finish`, then `take`.
    */
-  extend(reader: BatchReader): boolean {
+  extend(session: Session, reader: BatchReader): boolean {
     const run = this.#runTopic;
     if (
       run === null ||
-      run.id !== reader.topicId ||
       reader.lane !== this.#runLane ||
       reader.start !== this.#runEnd ||
       reader.topicLength !== 0 ||
-      (reader.flags & SINGLE) !== 0
+      (reader.flags & SINGLE) !== 0 ||
+      (run.id !== reader.topicId && !this.#joins(session, run, reader.topicId))
     )
       return false;
     this.#runEnd = reader.end;
     this.#runFrames++;
+    return true;
+  }
+
+  /** Whether messages of another topic, which the session knows, go where the run goes; then it is of both. */
+  #joins(session: Session, run: TopicId<Route>, topicId: number): boolean {
+    const id = this.#exchange.topicIds.find(topicId);
+    if (id === undefined || !session.knownTopics.has(id.index)) return false;
+    if (!this.#exchange.joins(run.id, topicId, this.#runLane, true)) return false;
+    this.#runTopic = id;
     return true;
   }
 
@@ -147,7 +156,7 @@ export class Publishing {
   }
 
   /**
-   * Routes and delivers `frames` frames at `src[start, end)`, of one topic and lane. `topic`: null when the table has no room
+   * Routes and delivers `frames` frames at `src[start, end)`, of one lane and takers, the last of them of this topic. `topic`: null when the table has no room
    * for it, or when it is used once. Returns why nobody gets them, where the publisher should be told.
    */
   send(

@@ -27,6 +27,8 @@ export class JoiningSession implements SessionReplay {
 }
 
 const NONE: MailboxRef[] = [];
+/** Shared routes that are remembered with one taker. */
+const MAX_SHARED = 4;
 
 export class Route {
   readonly sessions: Session[];
@@ -37,6 +39,8 @@ export class Route {
   readonly watchers: Peer[];
   /** The messages go into the history as well. */
   kept: boolean;
+  /** All topics with these takers have this very route, so their messages may leave as one run. */
+  shared: boolean;
 
   constructor(sessions: Session[], peers: Peer[], mailboxes: MailboxRef[] = NONE, watchers: Peer[] = peers) {
     this.sessions = sessions;
@@ -44,9 +48,28 @@ export class Route {
     this.mailboxes = mailboxes;
     this.watchers = watchers;
     this.kept = false;
+    this.shared = false;
   }
 
   get empty(): boolean {
     return this.sessions.length === 0 && this.peers.length === 0;
   }
+
+  /** The one for all topics with these takers. */
+  static shared(sessions: Session[], peers: Peer[]): Route {
+    const first = sessions.length === 0 ? peers[0] : sessions[0];
+    if (first === undefined) return new Route(sessions, peers);
+    first.routes ??= [];
+    for (const route of first.routes)
+      if (same(route.sessions, sessions) && same(route.peers, peers)) return route;
+    const route = new Route(sessions, peers);
+    route.shared = true;
+    if (first.routes.length === MAX_SHARED) first.routes.shift();
+    first.routes.push(route);
+    return route;
+  }
+}
+
+function same<T>(these: readonly T[], those: readonly T[]): boolean {
+  return these.length === those.length && these.every((one, i) => one === those[i]);
 }

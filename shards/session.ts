@@ -15,6 +15,7 @@ import type { ExchangeView } from './exchange-view.js';
 import { appendPlaced } from './history.js';
 import type { ConsumeSpec } from './intake.js';
 import type { Refusal } from './publishing.js';
+import type { Route } from './route.js';
 import type { SenderId } from './sender-ids.js';
 import type { TopicId } from './topic-ids.js';
 
@@ -106,6 +107,8 @@ export class Session implements LanesOwner {
   placed: boolean;
   /** Mark of the last route that it was put into: keeps it from standing there twice. */
   routeMark: number;
+  /** Shared routes that begin with it; null: none yet. */
+  routes: Route[] | null;
   /** Bytes of answers put in line since none waited. */
   #answers: number;
   #feeders: Set<number> | null;
@@ -147,6 +150,7 @@ export class Session implements LanesOwner {
     this.replays = null;
     this.placed = false;
     this.routeMark = 0;
+    this.routes = null;
     this.#answers = 0;
     this.#feeders = null;
   }
@@ -182,7 +186,7 @@ export class Session implements LanesOwner {
       }
     }
     if (this.announces) {
-      if (topic !== null && !this.knownTopics.has(topic.index)) this.announceTopic(topic);
+      if (topic !== null) this.note(topic);
       if (!this.knownSenders.has(from.index)) this.announceSender(from);
     }
     const before = this.lanes.bytes;
@@ -207,6 +211,11 @@ export class Session implements LanesOwner {
     exchange.backlogBytes += size;
     this.touch();
     return true;
+  }
+
+  /** Messages of `topic` come next. */
+  note(topic: TopicId): void {
+    if (this.announces && !this.knownTopics.has(topic.index)) this.announceTopic(topic);
   }
 
   /** Goes ahead of the first message that needs it: bounded by what waits, so it is not held against the agent. */

@@ -45,6 +45,26 @@ export type BatchError =
 
 const HIGHEST_ENCODING = 3;
 
+/** Of `frames` whole frames from `start` on, how many in a row have one topic (or spell theirs out), and where these begin. */
+export function* topicRuns(
+  bytes: Uint8Array,
+  start: number,
+  frames: number,
+): Generator<{ at: number; frames: number }> {
+  let at = start;
+  for (let left = frames; left > 0; ) {
+    const begin = at;
+    const topicId = readU32(bytes, at + OFFSET_TOPIC_ID);
+    let count = 0;
+    do {
+      count++;
+      at += readU32(bytes, at + OFFSET_TOTAL);
+    } while (count < left && topicId !== 0 && readU32(bytes, at + OFFSET_TOPIC_ID) === topicId);
+    left -= count;
+    yield { at: begin, frames: count };
+  }
+}
+
 export class BatchReader {
   bytes: Uint8Array;
   /** The current frame is `bytes[start, end)`. */

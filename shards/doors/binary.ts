@@ -84,7 +84,7 @@ export class BinaryConnection implements Sink {
           break;
         }
         bytes += reader.end - reader.start;
-        if (publishing.extend(reader)) continue;
+        if (publishing.extend(session, reader)) continue;
         this.#refuse(publishing.finish(session, data));
         this.#refuse(publishing.take(session, reader));
         continue;
