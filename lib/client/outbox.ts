@@ -178,7 +178,7 @@ export class Outbox {
       extensionSize = extensionsSize(extensions);
       if (extensionSize > 0) frameFlags |= extensionFlags(extensions);
     }
-    const topicSize = topic.bytes.length;
+    const topicSize = topic.size;
     // Always counted with the topic spelled out, so that the limit does not depend on what was announced.
     if (HEADER_SIZE + topicSize + extensionSize + payloadSize > this.maxPayload) {
       throw this.tooLarge(topicSize, extensionSize, payloadSize);
@@ -214,7 +214,7 @@ export class Outbox {
       total,
       payloadSize,
       this.timestamp,
-      ++topic.sequences[lane],
+      topic.next(lane),
       id,
       topicLength,
       this.sender,

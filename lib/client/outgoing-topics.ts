@@ -15,21 +15,79 @@ export const MAX_OUTGOING_TOPICS = 65_536;
 /** Addresses of agents whose topic text is remembered, at most. */
 const MAX_ADDRESSES = 4096;
 
+/**
+ * Who publishes on many topics waits for memory more than for anything else. So what a message needs are numbers of 32 bits with their
+ * sign, which V8 keeps in the object itself: two cache lines, where boxed numbers and typed arrays would be eight.
+ */
 export class OutgoingTopic {
-  readonly text: string;
-  readonly bytes: Uint8Array;
+  /** Bytes of the topic. */
+  readonly size: number;
   readonly seed: number;
   /** What stands in the header; 0 while the broker has announced none. */
-  id: number;
-  /** By lane: the number of the last message. Wraps after 2^32. */
-  readonly sequences: Uint32Array;
+  #id: number;
+  /** By lane: the number of the last message. They wrap after 2^32. */
+  #critical: number;
+  #high: number;
+  #normal: number;
+  #low: number;
+  #background: number;
+  readonly text: string;
+  readonly bytes: Uint8Array;
 
-  constructor(text: string, bytes: Uint8Array, seed: number, id: number, sequences: Uint32Array) {
+  constructor(text: string, bytes: Uint8Array, seed: number, id: number, floor: Uint32Array) {
+    this.size = bytes.length;
+    this.seed = seed | 0;
+    this.#id = id | 0;
+    this.#critical = floor[0] | 0;
+    this.#high = floor[1] | 0;
+    this.#normal = floor[2] | 0;
+    this.#low = floor[3] | 0;
+    this.#background = floor[4] | 0;
     this.text = text;
     this.bytes = bytes;
-    this.seed = seed;
-    this.id = id;
-    this.sequences = sequences;
+  }
+
+  get id(): number {
+    return this.#id;
+  }
+
+  set id(id: number) {
+    this.#id = id | 0;
+  }
+
+  /** The number of the next message in a lane. */
+  next(lane: number): number {
+    switch (lane) {
+      case 0:
+        this.#critical = (this.#critical + 1) | 0;
+        return this.#critical;
+      case 1:
+        this.#high = (this.#high + 1) | 0;
+        return this.#high;
+      case 2:
+        this.#normal = (this.#normal + 1) | 0;
+        return this.#normal;
+      case 3:
+        this.#low = (this.#low + 1) | 0;
+        return this.#low;
+      default:
+        this.#background = (this.#background + 1) | 0;
+        return this.#background;
+    }
+  }
+
+  /** Raises `floor` to the numbers given so far. */
+  raise(floor: Uint32Array): void {
+    const given = [this.#critical, this.#high, this.#normal, this.#low, this.#background];
+    for (let lane = 0; lane < LANE_COUNT; lane++) floor[lane] = Math.max(floor[lane], given[lane] >>> 0);
+  }
+
+  restart(): void {
+    this.#critical = 0;
+    this.#high = 0;
+    this.#normal = 0;
+    this.#low = 0;
+    this.#background = 0;
   }
 }
 
@@ -117,8 +175,8 @@ export class OutgoingTopics {
   /** Sequence numbers belong to a session. */
   restartSequences(): void {
     this.floor.fill(0);
-    for (const topic of this.young.values()) topic.sequences.fill(0);
-    for (const topic of this.old.values()) topic.sequences.fill(0);
+    for (const topic of this.young.values()) topic.restart();
+    for (const topic of this.old.values()) topic.restart();
   }
 
   private known(text: string): OutgoingTopic | undefined {
@@ -139,16 +197,12 @@ export class OutgoingTopics {
     if (problem !== null) throw new FlowbusError('BAD_TOPIC', `${show(text)} is no topic: ${problem}.`);
     const bytes = utf8(text);
     const seed = crc32(bytes, 0, bytes.length, this.senderCrc);
-    return new OutgoingTopic(text, bytes, seed, this.ids.get(text) ?? 0, this.floor.slice());
+    return new OutgoingTopic(text, bytes, seed, this.ids.get(text) ?? 0, this.floor);
   }
 
   private age(): void {
     const floor = this.floor;
-    for (const { sequences } of this.old.values()) {
-      for (let lane = 0; lane < LANE_COUNT; lane++) {
-        if (sequences[lane] > floor[lane]) floor[lane] = sequences[lane];
-      }
-    }
+    for (const topic of this.old.values()) topic.raise(floor);
     this.old = this.young;
     this.young = new Map();
   }

@@ -123,7 +123,7 @@ function writeFrame(
     size,
     reader.payloadSize,
     reader.timestamp,
-    rewriter.renumber ? ++topic.sequences[reader.lane] : reader.sequence,
+    rewriter.renumber ? topic.next(reader.lane) : reader.sequence,
     0,
     topic.bytes.length,
     rewriter.sender,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { MAX_OUTGOING_TOPICS, OutgoingTopics } from '../../../../lib/client/outgoing-topics.js';
 import { checksumSeed } from '../../../../lib/wire/checksum.js';
+import { LANE_COUNT } from '../../../../lib/wire/frame.js';
 import { utf8 } from '../../../../lib/wire/text.js';
 
 describe('OutgoingTopics', () => {
@@ -8,7 +9,7 @@ describe('OutgoingTopics', () => {
     const topics = new OutgoingTopics('planner-1');
     const topic = topics.get('ä.b');
     assert.deepEqual(topic.bytes, utf8('ä.b'));
-    assert.equal(topic.seed, checksumSeed('planner-1', 'ä.b'));
+    assert.equal(topic.seed >>> 0, checksumSeed('planner-1', 'ä.b'));
     assert.equal(topic.id, 0);
     assert.equal(topics.get('ä.b'), topic);
     assert.equal(topics.to('worker-7'), topics.get('_agent.worker-7'));
@@ -41,22 +42,30 @@ describe('OutgoingTopics', () => {
     const topics = new OutgoingTopics('me');
     const used = topics.get('in.use');
     const first = topics.get('first');
-    for (let i = 0; i < 5; i++) first.sequences[2]++;
+    for (let i = 1; i <= 5; i++) assert.equal(first.next(2), i);
     topics.announce(3, 'first');
     for (let i = 0; i < 2 * MAX_OUTGOING_TOPICS; i++) {
-      topics.get(`t.${i}`).sequences[2] = 1;
+      topics.get(`t.${i}`).next(3);
       topics.get('in.use');
       assert.ok(topics.size <= MAX_OUTGOING_TOPICS);
     }
     assert.equal(topics.get('in.use'), used);
     const again = topics.get('first');
     assert.notEqual(again, first);
-    assert.equal(again.sequences[2], 5);
-    assert.equal(again.sequences[0], 0);
+    assert.equal(again.next(2), 6);
+    assert.equal(again.next(0), 1);
     assert.equal(again.id, 3);
     topics.restartSequences();
-    assert.equal(topics.get('first').sequences[2], 0);
-    assert.equal(topics.get('brand.new').sequences[2], 0);
+    assert.equal(topics.get('first').next(2), 1);
+    assert.equal(topics.get('brand.new').next(2), 1);
+  });
+
+  it('counts each lane for itself', () => {
+    const topic = new OutgoingTopics('me').get('a');
+    for (let lane = 0; lane < LANE_COUNT; lane++) {
+      for (let i = 1; i <= lane + 1; i++) assert.equal(topic.next(lane), i);
+    }
+    for (let lane = 0; lane < LANE_COUNT; lane++) assert.equal(topic.next(lane), lane + 2);
   });
 
   it('makes none of 10,000 topics anew that are published to in turn', () => {
