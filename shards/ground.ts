@@ -49,17 +49,18 @@ const MACHINE: SharedMemory = {
   remove: removeSegment,
 };
 
-/** The part of `size` that each of `workers` gets for a ring. */
-function share(size: number, workers: number): number {
-  return Math.max(MIN_HISTORY, 2 ** Math.floor(Math.log2(size / workers)));
+/** The part of `size` that each of `shards` gets for a ring. */
+function share(size: number, shards: number): number {
+  return Math.max(MIN_HISTORY, 2 ** Math.floor(Math.log2(size / shards)));
 }
 
 /** What a full batch still fits into several times (bytes). */
 const MIN_HISTORY = 256 * 1024;
 
-function needsOf({ shards, history, historySize, retainedSize }: BrokerConfig) {
+/** The mesh worker's rings are as large as a shard's, beside what was asked for. */
+function needsOf({ shards, history, historySize, retainedSize }: BrokerConfig, workers: number) {
   return {
-    workers: shards,
+    workers,
     historyBytes: history.length === 0 ? 0 : share(historySize, shards),
     retainedBytes: share(retainedSize, shards),
   };
@@ -102,11 +103,12 @@ async function chooseLinks(
 }
 
 /**
- * Removes what dead instances left, then prepares this one's.
+ * Removes what dead instances left, then prepares this one's, for so many workers.
  * @throws FlowbusError BAD_CONFIG, SHARED_MEMORY_FULL; nothing is left behind then
  */
 export async function prepareGround(
   config: BrokerConfig,
+  workers: number,
   instance: string,
   log: NodeLog,
   sharedMemory: SharedMemory = MACHINE,
@@ -116,7 +118,8 @@ export async function prepareGround(
   const linkKind = await chooseLinks(config, log, sharedMemory);
   if (linkKind === 'unix-socket' && config.history.length > 0)
     log.warn({ history: config.history }, 'no history is kept: that takes links in shared memory');
-  const segmentPath = linkKind === 'shared-memory' ? sharedMemory.create(instance, needsOf(config)) : null;
+  const segmentPath =
+    linkKind === 'shared-memory' ? sharedMemory.create(instance, needsOf(config, workers)) : null;
   let socketsDir = '';
   const remove = () => {
     if (socketsDir !== '') removeSocketsDir(socketsDir);
@@ -125,7 +128,7 @@ export async function prepareGround(
   try {
     socketsDir = createSocketsDir();
     const counterFile = segmentPath === null ? join(socketsDir, 'counters') : null;
-    if (counterFile !== null) createCounterFile(counterFile, config.shards);
+    if (counterFile !== null) createCounterFile(counterFile, workers);
     return { linkKind, segmentPath, counterFile, socketsDir, remove };
   } catch (error) {
     remove();

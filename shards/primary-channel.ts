@@ -27,8 +27,8 @@ export interface PrimaryListener {
 }
 
 export interface PrimaryChannel {
-  /** From now on connections may come, when the boot data says `accept: 'primary'`. */
-  ready(recovered: number): void;
+  /** From now on connections may come to a shard, when the boot data says `accept: 'primary'`. */
+  ready(recovered: number, addresses?: readonly string[]): void;
   /** Not ready yet, and still at work on what its journal holds. */
   recovering(): void;
   /** Reports the end of the drain, and exits with code 0 once that is sent. */
@@ -112,8 +112,8 @@ export function joinPrimary(listener: PrimaryListener): PrimaryChannel {
   });
 
   return {
-    ready(recovered) {
-      send({ type: 'ready', recovered });
+    ready(recovered, addresses = []) {
+      send({ type: 'ready', recovered, addresses });
       setInterval(() => {
         send({ type: 'load', connections: listener.connections(), adopted });
       }, LOAD_INTERVAL).unref();

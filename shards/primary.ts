@@ -11,6 +11,7 @@ import { type Ground, prepareGround, type SharedMemory } from './ground.js';
 import { lockDataDir } from './journal/directory.js';
 import { Placement } from './placement.js';
 import { type NodeLog, SUPERVISOR_TIMING, Supervisor, type SupervisorTiming } from './supervisor.js';
+import type { WorkerProcess } from './worker-process.js';
 import type { BootData, LinkKind } from './worker-protocol.js';
 
 export interface StartOptions {
@@ -22,8 +23,10 @@ export interface StartOptions {
   dedicated?: boolean;
   /** Drain at SIGTERM and SIGINT, and end at once at the second (that is no echo of the first). Default: false. */
   signals?: boolean;
-  /** The worker's program. Default: the shard worker beside this file. */
+  /** The shards' program. Default: the shard worker beside this file. */
   exec?: string;
+  /** The program of the mesh worker, which makes this node part of a cluster. Default: there is none. */
+  mesh?: string;
   /**
    * Who accepts connections. Default: the primary, which places each by its agentId; where Node does not let it
    * stop a socket for the hand-over, `self`: cluster's round robin.
@@ -35,7 +38,7 @@ export interface StartOptions {
   sharedMemory?: SharedMemory;
 }
 
-export interface ShardProcessInfo {
+export interface WorkerProcessInfo {
   slot: number;
   incarnation: number;
   pid: number | undefined;
@@ -61,7 +64,13 @@ export interface RunningNode {
   /** Ends it at once, without a drain. */
   kill(): Promise<void>;
   /** The processes of the shards right now. */
-  processes(): ShardProcessInfo[];
+  processes(): WorkerProcessInfo[];
+  /** That of the mesh worker right now; null when it is down, or there is none. */
+  meshProcess(): WorkerProcessInfo | null;
+  /** Where other nodes join this one; empty while the mesh worker is not ready. */
+  readonly meshAddresses: readonly string[];
+  /** Resolves when the mesh worker is ready for the first time, or has ended before; at once when there is none. The node does not wait for it. */
+  readonly meshSettled: Promise<void>;
 }
 
 /**
@@ -78,9 +87,14 @@ function urlOf(host: string, port: number): string {
   return `ws://${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
+function infoOf({ slot, incarnation, pid, live, connections }: WorkerProcess): WorkerProcessInfo {
+  return { slot, incarnation, pid, live, connections };
+}
+
 class Primary implements RunningNode {
   readonly shards: number;
   readonly closed: Promise<number>;
+  readonly meshSettled: Promise<void>;
   readonly #config: BrokerConfig;
   readonly #log: NodeLog;
   readonly #options: StartOptions;
@@ -96,6 +110,7 @@ class Primary implements RunningNode {
   #stopping: boolean;
   #killing: boolean;
   #resolveClosed: (code: number) => void;
+  #resolveMesh: () => void;
 
   constructor(config: BrokerConfig, log: NodeLog, options: StartOptions) {
     this.shards = config.shards;
@@ -113,14 +128,21 @@ class Primary implements RunningNode {
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
+    this.#resolveMesh = () => {};
+    this.meshSettled = new Promise((resolve) => {
+      if (options.mesh === undefined) resolve();
+      else this.#resolveMesh = resolve;
+    });
     this.#supervisor = new Supervisor({
-      slots: config.shards,
+      shards: config.shards,
       exec: options.exec ?? DEFAULT_EXEC,
+      mesh: options.mesh ?? null,
       timing: { ...SUPERVISOR_TIMING, ...options.timing },
       log,
       boot: (slot, incarnation, epochs) => this.#boot(slot, incarnation, epochs),
       listener: {
         onLive: () => this.#acceptor.onLive(),
+        onMesh: () => this.#resolveMesh(),
         onReturned: (arrivals: Arrival[]) => this.#acceptor.onReturned(arrivals),
       },
     });
@@ -174,14 +196,21 @@ class Primary implements RunningNode {
     return this.#supervisor.processes().reduce((sum, { recovered }) => sum + recovered, 0);
   }
 
-  processes(): ShardProcessInfo[] {
-    return this.#supervisor.processes().map(({ slot, incarnation, pid, live, connections }) => ({
-      slot,
-      incarnation,
-      pid,
-      live,
-      connections,
-    }));
+  get meshAddresses(): readonly string[] {
+    return this.#supervisor.mesh?.addresses ?? [];
+  }
+
+  processes(): WorkerProcessInfo[] {
+    return this.#supervisor.processes().map(infoOf);
+  }
+
+  meshProcess(): WorkerProcessInfo | null {
+    const { mesh } = this.#supervisor;
+    return mesh && infoOf(mesh);
+  }
+
+  get #workers(): number {
+    return this.#options.mesh === undefined ? this.shards : this.shards + 1;
   }
 
   /** On failure nothing is left behind. */
@@ -195,7 +224,13 @@ class Primary implements RunningNode {
       await this.#listen();
       const { dataDir } = this.#config;
       if (dataDir !== undefined) this.#unlock = lockDataDir(prepareDataDir(dataDir));
-      this.#ground = await prepareGround(this.#config, this.#instance, this.#log, this.#options.sharedMemory);
+      this.#ground = await prepareGround(
+        this.#config,
+        this.#workers,
+        this.#instance,
+        this.#log,
+        this.#options.sharedMemory,
+      );
       await this.#supervisor.start();
     } catch (error) {
       await this.kill();
@@ -243,7 +278,7 @@ class Primary implements RunningNode {
     const ground = this.#ground as Ground;
     return {
       slot,
-      workers: this.shards,
+      workers: this.#workers,
       incarnation,
       node: this.#config.node,
       instance: this.#instance,

@@ -26,8 +26,10 @@ export interface WorkerGround {
 }
 
 export async function openGround(boot: BootData): Promise<WorkerGround> {
-  const { linkKind: kind, slot, workers, socketsDir, segmentPath, counterFile } = boot;
-  const names = Array.from({ length: workers }, (_, worker) => String(worker));
+  const { linkKind: kind, slot, workers, socketsDir, segmentPath, counterFile, config } = boot;
+  const names = Array.from({ length: workers }, (_, worker) =>
+    worker < config.shards ? String(worker) : 'mesh',
+  );
   if (segmentPath !== null) {
     const segment = await attachSegment(segmentPath);
     const own = segment.metrics(slot);

@@ -11,7 +11,7 @@ export type LinkKind = 'shared-memory' | 'unix-socket';
 
 /** What a worker is told when it is forked, and never changes in its life. */
 export interface BootData {
-  /** Which worker of the node this is: 0 … workers − 1. */
+  /** Which worker of the node this is: 0 … workers − 1. The shards come first (`config.shards`), then the mesh worker, if there is one. */
   slot: number;
   /** All slots of the node. */
   workers: number;
@@ -61,8 +61,8 @@ export type PrimaryMessage =
   | { type: 'drain'; timeoutMs: number };
 
 export type WorkerMessage =
-  /** Takes connections from now on. At most 15 s after the fork, or after it last said that it is recovering. `recovered`: messages that its journal held. */
-  | { type: 'ready'; recovered: number }
+  /** Takes connections from now on. At most 15 s after the fork, or after it last said that it is recovering. `recovered`: messages that its journal held. `addresses`: where other nodes join this one, when it is the mesh worker. */
+  | { type: 'ready'; recovered: number; addresses: readonly string[] }
   /** Reads its journal, and gets on with it. */
   | { type: 'recovering' }
   /** Cannot start, or cannot go on; exits next. `code` is an error code of lib/errors. */

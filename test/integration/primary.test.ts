@@ -11,6 +11,7 @@ import { type RunningNode, type StartOptions, startNode } from '../../shards/pri
 import { echoBehindUpgrade, receive, request, sendPieces } from './raw-client.js';
 
 const EXEC = fileURLToPath(new URL('./echo-worker.js', import.meta.url));
+const MESH = fileURLToPath(new URL('./quiet-mesh.js', import.meta.url));
 const PROGRAM = fileURLToPath(new URL('./primary-program.js', import.meta.url));
 
 interface LogLine {
@@ -437,6 +438,83 @@ describe('the primary', function () {
       assert.ok(
         lines.some(({ message }) => /^listening on \S+ with 1 of 2 shards; the others/.test(message)),
       );
+    });
+  });
+
+  describe('the mesh worker', () => {
+    let log = '';
+    const seen = () => (existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n') : []);
+
+    beforeEach(() => {
+      log = join(ownTmp, `mesh-${nodes.length}-${Date.now()}`);
+      process.env.QUIET_MESH_LOG = log;
+    });
+    afterEach(() => {
+      delete process.env.QUIET_MESH;
+      delete process.env.QUIET_MESH_LOG;
+    });
+
+    it('has the slot behind the shards, counts as none of them, and gets no connection', async () => {
+      const node = await start({ links: 'auto' }, { mesh: MESH });
+      await node.meshSettled;
+      const mesh = node.meshProcess();
+      assert.deepEqual([mesh?.slot, mesh?.incarnation, mesh?.live], [2, 1, true]);
+      assert.deepEqual(node.meshAddresses, ['127.0.0.1:1']);
+      assert.deepEqual([node.shards, node.liveShards, node.processes().length], [2, 2, 2]);
+      const { epochs } = await who(node, await agentOn(node, 1));
+      assert.equal(epochs.length, 3);
+      const slots = new Set<number>();
+      for (let number = 0; number < 30; number++) slots.add((await who(node, `a-${number}`)).slot);
+      assert.deepEqual([...slots].sort(), [0, 1]);
+      assert.ok(!seen().includes('connection'));
+    });
+
+    it('is started again when it dies, and nothing else notices but the workers', async () => {
+      const node = await start({}, { mesh: MESH });
+      await node.meshSettled;
+      const pid = node.meshProcess()?.pid;
+      assert.ok(pid !== undefined);
+      process.kill(pid, 'SIGKILL');
+      await until('the end', () => node.meshProcess()?.pid !== pid);
+      assert.equal(node.liveShards, 2);
+      await until('the restart', () => node.meshProcess()?.live === true);
+      const { peers } = await who(node, await agentOn(node, 0));
+      assert.deepEqual(
+        peers.filter((peer) => / 2\./.test(peer)),
+        ['up 2.1', 'down 2.1', 'up 2.2'],
+      );
+      assert.ok(lines.some(({ message }) => message.startsWith('the mesh worker ended (SIGKILL)')));
+    });
+
+    it('that cannot start, or takes for ever, keeps nobody from starting', async () => {
+      process.env.QUIET_MESH = 'says-why';
+      const node = await start({}, { mesh: MESH });
+      await node.meshSettled;
+      assert.deepEqual([node.liveShards, node.meshAddresses], [2, []]);
+      await until('the reason', () =>
+        lines.some(({ message }) => message.startsWith('the mesh worker ended (no place to listen)')),
+      );
+      await node.stop();
+      assert.equal(await node.closed, 0);
+      process.env.QUIET_MESH = 'never-ready';
+      assert.equal((await start({}, { mesh: MESH })).liveShards, 2);
+    });
+
+    it('drains when the shards have ended, and is killed when it takes too long', async () => {
+      const polite = await start({}, { mesh: MESH });
+      await polite.meshSettled;
+      await polite.stop();
+      assert.equal(await polite.closed, 0);
+      const told = seen();
+      assert.deepEqual(told.slice(-3).sort(), ['down 0.1', 'down 1.1', 'drain']);
+      assert.equal(told.at(-1), 'drain');
+      process.env.QUIET_MESH = 'never-drains';
+      const stubborn = await start({ drainTimeout: 500 }, { mesh: MESH });
+      await stubborn.meshSettled;
+      const pid = stubborn.meshProcess()?.pid;
+      await stubborn.stop();
+      assert.equal(await stubborn.closed, 1);
+      assert.ok(!isAlive(pid));
     });
   });
 

@@ -41,7 +41,7 @@ describe('the ground', () => {
   }
 
   function prepare(links: BrokerConfig['links'], sharedMemory: SharedMemory): Promise<Ground> {
-    return prepareGround(makeConfig({ links, shards: 3 }), 'i1', log, sharedMemory);
+    return prepareGround(makeConfig({ links, shards: 3 }), 3, 'i1', log, sharedMemory);
   }
 
   it('is shared memory where the probe works, after stale segments are removed; all of it can be removed', async () => {
@@ -96,7 +96,7 @@ describe('the ground', () => {
 
   it('is not probed again by a process that has seen shared memory work', async function () {
     if (!existsSync(SHARED_MEMORY_DIR)) this.skip();
-    const again = () => prepareGround(makeConfig({ links: 'auto', shards: 1 }), 'i2', log);
+    const again = () => prepareGround(makeConfig({ links: 'auto', shards: 1 }), 1, 'i2', log);
     const first = await again();
     first.remove();
     if (first.linkKind !== 'shared-memory') this.skip();
@@ -119,7 +119,7 @@ describe('the ground', () => {
     const { availableMemory } = process;
     process.availableMemory = () => 1_000_000;
     try {
-      await assert.rejects(prepareGround(makeConfig({ links: 'shared-memory', shards: 3 }), 'i1', log), {
+      await assert.rejects(prepareGround(makeConfig({ links: 'shared-memory', shards: 3 }), 3, 'i1', log), {
         code: 'SHARED_MEMORY_FULL',
         message: /: \d+ bytes are needed, 1000000 are free\./,
       });

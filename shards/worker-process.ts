@@ -1,4 +1,4 @@
-/** One process of one shard, as the primary sees it, from its fork to its end. */
+/** One process of one worker, as the primary sees it, from its fork to its end. */
 
 import type { SendHandle } from 'node:child_process';
 import cluster, { type Worker } from 'node:cluster';
@@ -11,23 +11,24 @@ import {
   type WorkerMessage,
 } from './worker-protocol.js';
 
-/**
- * A shard allocates next to nothing per message, so a small young generation costs it no speed; the default of 16 MiB would
- * only keep garbage of connections that come and go in memory.
- */
-const EXEC_ARGV = [...process.execArgv, '--max-semi-space-size=2'];
+/** What a process runs. */
+export interface WorkerProgram {
+  readonly exec: string;
+  /** Options of Node, beside this process's own. */
+  readonly nodeOptions: readonly string[];
+}
 
-export interface ShardListener {
-  onReady(shard: ShardProcess): void;
+export interface WorkerListener {
+  onReady(worker: WorkerProcess): void;
   /** It is not ready, but gets on. */
-  onRecovering(shard: ShardProcess): void;
+  onRecovering(worker: WorkerProcess): void;
   /** Once for each process, whatever ended it. `returned`: connections that did not get to it. */
-  onEnd(shard: ShardProcess, reason: string, returned: Arrival[]): void;
+  onEnd(worker: WorkerProcess, reason: string, returned: Arrival[]): void;
   /** These connections could not be sent to it. */
   onReturned(arrivals: Arrival[]): void;
 }
 
-export interface ShardError {
+export interface WorkerError {
   code: string;
   message: string;
 }
@@ -37,12 +38,12 @@ export interface ShardError {
  * every later message; so only the next one is kept ready there, and pings overtake the others.
  */
 const HANDLES_IN_CHANNEL = 2;
-/** Connections that wait for one shard; as each is in the kernel's care, they cost little but a descriptor. */
+/** Connections that wait for one worker; as each is in the kernel's care, they cost little but a descriptor. */
 const MAX_QUEUE = 1024;
 /** A worker that has closed its channel is about to exit; this long (ms) it may take. */
 const EXIT_GRACE = 2000;
 
-export class ShardProcess {
+export class WorkerProcess {
   readonly slot: number;
   readonly incarnation: number;
   readonly forkedAt: number;
@@ -52,14 +53,16 @@ export class ShardProcess {
   live: boolean;
   /** Messages that its journal held when it was ready. */
   recovered: number;
+  /** Where other nodes join this one, when this is the mesh worker and ready. */
+  addresses: readonly string[];
   /** Has said that its drain is complete. */
   drained: boolean;
   /** Why it ended, if it said so. */
-  error: ShardError | null;
+  error: WorkerError | null;
   /** Pings since its last pong. */
   unanswered: number;
   readonly #worker: Worker;
-  readonly #listener: ShardListener;
+  readonly #listener: WorkerListener;
   readonly #inChannel: Set<Arrival>;
   #queue: Arrival[];
   #serial: number;
@@ -69,14 +72,15 @@ export class ShardProcess {
   #killReason: string;
   #exitTimer: NodeJS.Timeout | undefined;
 
-  /** Forks `exec`. Throws when the system refuses at once. */
-  constructor(exec: string, boot: BootData, listener: ShardListener) {
+  /** Forks it. Throws when the system refuses at once. */
+  constructor({ exec, nodeOptions }: WorkerProgram, boot: BootData, listener: WorkerListener) {
     this.slot = boot.slot;
     this.incarnation = boot.incarnation;
     this.forkedAt = performance.now();
     this.readyAt = 0;
     this.live = false;
     this.recovered = 0;
+    this.addresses = [];
     this.drained = false;
     this.error = null;
     this.unanswered = 0;
@@ -88,8 +92,9 @@ export class ShardProcess {
     this.#open = 0;
     this.#ended = false;
     this.#killReason = '';
+    const execArgv = [...process.execArgv, ...nodeOptions];
     // The settings are the process's own, so another node in it may have changed them.
-    cluster.setupPrimary({ exec, args: [], execArgv: EXEC_ARGV, serialization: 'advanced' });
+    cluster.setupPrimary({ exec, args: [], execArgv, serialization: 'advanced' });
     this.#worker = cluster.fork({ [BOOT_VARIABLE]: JSON.stringify(boot) });
     this.#worker.on('message', (message: unknown) => {
       if (isWorkerMessage(message)) this.#onMessage(message);
@@ -174,6 +179,7 @@ export class ShardProcess {
         this.readyAt = performance.now();
         this.live = true;
         this.recovered = message.recovered;
+        this.addresses = message.addresses;
         this.#listener.onReady(this);
         break;
       case 'recovering':
