@@ -70,7 +70,7 @@ export class Consuming {
     this.#mailboxes = mailboxes;
     this.#bearer = bearer;
     this.#slot = exchange.settings.slot;
-    this.#homes = new Placement(exchange.settings.workers, { isLive: () => true, connections: () => 0 });
+    this.#homes = new Placement(exchange.settings.shards, { isLive: () => true, connections: () => 0 });
     this.#asked = new Map();
     this.#waiting = new Map();
     this.#lastRef = 0;

@@ -168,7 +168,7 @@ export class DeadLetterDesk {
 
   #placeOf(id: string): { slot: number; number: number } {
     const place = parseLetterId(id);
-    if (place === null || place.slot >= this.#exchange.settings.workers) throw notFound(id);
+    if (place === null || place.slot >= this.#exchange.settings.shards) throw notFound(id);
     return place;
   }
 
@@ -176,7 +176,7 @@ export class DeadLetterDesk {
   async #askAll(
     askOf: (slot: number) => LetterAsk,
   ): Promise<{ answers: { slot: number; answer: LetterAnswer }[]; missing: number[] }> {
-    const slots = Array.from({ length: this.#exchange.settings.workers }, (_, slot) => slot);
+    const slots = Array.from({ length: this.#exchange.settings.shards }, (_, slot) => slot);
     const all = await Promise.all(slots.map((slot) => this.#ask(slot, askOf(slot))));
     const answers = all.flatMap((answer, slot) => (answer === null ? [] : [{ slot, answer: taken(answer) }]));
     return { answers, missing: slots.filter((slot) => all[slot] === null) };

@@ -5,10 +5,12 @@ import type { SenderIds } from './sender-ids.js';
 import type { TopicId } from './topic-ids.js';
 
 export interface ExchangeSettings {
+  node: string;
   slot: number;
   incarnation: number;
-  /** All worker slots of the node. */
+  /** All worker slots of the node: those of shards, and that of the gateway to other nodes behind them if there is one. */
   workers: number;
+  shards: number;
   /** Bytes that may wait for one connection. */
   backlog: number;
   /** Bytes that may wait for all connections of this shard together. */

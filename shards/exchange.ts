@@ -1,5 +1,5 @@
 /**
- * The live path of a shard: from a topic to a route, from a route to sessions and peers, and at the end of each turn
+ * The live path of a worker: from a topic to a route, from a route to sessions and peers, and at the end of each turn
  * of the event loop from their lanes to the sockets and rings. Nothing here waits, and nothing is allocated per frame of a run.
  */
 import { hrtime } from 'node:process';
@@ -10,14 +10,8 @@ import { C } from '../lib/telemetry/counters.js';
 import type { Histogram } from '../lib/telemetry/histogram.js';
 import { type Ledger, Reason } from '../lib/telemetry/ledger.js';
 import { type Topic, TopicTable } from '../lib/topics/table.js';
-import {
-  AGENT_PREFIX,
-  CAPABILITY_PREFIX,
-  decodeTopic,
-  REPLY_PREFIX,
-  topicRoot,
-} from '../lib/topics/topic.js';
-import { PatternTrie } from '../lib/topics/trie.js';
+import { decodeTopic, topicRoot } from '../lib/topics/topic.js';
+import type { PatternTrie } from '../lib/topics/trie.js';
 import { topicRuns } from '../lib/wire/batch.js';
 import {
   FrameType,
@@ -32,21 +26,21 @@ import {
   readU32,
 } from '../lib/wire/frame.js';
 import type { ExchangeSettings, ExchangeView } from './exchange-view.js';
-import { MailboxRef } from './mailbox-ref.js';
 import type { Peer } from './peer.js';
-import { JoiningSession, Route, type Taker } from './route.js';
-import { MAX_SENDER, type SenderId, SenderIds, workerOfSender } from './sender-ids.js';
-import { Session } from './session.js';
+import type { Route, Taker } from './route.js';
+import { Routing, type RoutingPort } from './routing.js';
+import { type SenderId, SenderIds, workerOfSender } from './sender-ids.js';
+import type { Session } from './session.js';
 import { type TopicId, TopicIds } from './topic-ids.js';
 
-/** What the exchange needs of the rest of the shard. */
-export interface ExchangePort {
-  /** Where agent `agentId` is: a session here, a peer, or nowhere. */
-  locate(agentId: string): Session | Peer | null;
-  /** Whether messages on `topic` go into the history. */
-  keeps(topic: string): boolean;
-  /** The mailbox of an agent or a capability, if it has one. */
-  mailboxOf(kind: 'agent' | 'capability', name: string): MailboxRef | null;
+/** Who publishes messages that came to this worker first. */
+export interface Feeder {
+  hold(): void;
+  unhold(): void;
+}
+
+/** What the exchange needs of the rest of the worker. */
+export interface ExchangePort extends RoutingPort {
   /** Live messages from `from`, one run, for the mailboxes of `route` that live here. */
   storeLive(route: Route, from: SenderId, src: Uint8Array, start: number, end: number): void;
   /** The turn ends: what mailboxes got is journaled, and goes on its way. */
@@ -55,8 +49,8 @@ export interface ExchangePort {
   giveBack(session: number, src: Uint8Array, start: number): void;
   /** The connection of a session is gone: it consumes from nothing, and no mailbox holds it. `broke`: without a goodbye. */
   leave(session: Session, broke: boolean): void;
-  /** The session of this shard that bears the sender number. */
-  bearer(number: number): Session | null;
+  /** Whoever bears a sender number that this worker gave. */
+  feeder(number: number): Feeder | null;
   tellHold(worker: number, sender: number, held: boolean): void;
   cutOff(session: Session): void;
   /** Nobody may be taken to know any sender. */
@@ -92,12 +86,10 @@ export class Exchange implements ExchangeView<Session, Peer> {
   readonly #doorToSocket: Histogram;
   #turnBegan: number;
   readonly #port: ExchangePort;
-  readonly #found: Taker[];
-  #routeMark: number;
+  readonly #routing: Routing;
   #scheduled: boolean;
   #unsettled: boolean;
   readonly #turn: () => void;
-  readonly #reply: Route;
 
   constructor(settings: ExchangeSettings, port: ExchangePort, telemetry: TelemetryBlock) {
     this.settings = settings;
@@ -117,17 +109,15 @@ export class Exchange implements ExchangeView<Session, Peer> {
       (topic) => this.topics.unpin(topic),
     );
     this.senders = new SenderIds(settings.slot, settings.incarnation, () => port.forgetSenders());
-    this.trie = new PatternTrie<Taker>();
     this.peers = [];
+    this.#routing = new Routing(settings.node, settings.slot, this.peers, port);
+    this.trie = this.#routing.trie;
     this.dirty = [];
     this.dirtyPeers = [];
     this.pressed = new Set();
     this.backlogBytes = 0;
     this.now = 0;
     this.clock = 0;
-    this.#found = [];
-    this.#reply = new Route([], []);
-    this.#routeMark = 0;
     this.#scheduled = false;
     this.#unsettled = false;
     this.#turn = () => this.endTurn();
@@ -178,6 +168,11 @@ export class Exchange implements ExchangeView<Session, Peer> {
     }
   }
 
+  /** The worker with the ways to other nodes; null: there is none, or this is it. */
+  get gateway(): Peer | null {
+    return this.peers[this.settings.shards] ?? null;
+  }
+
   /** A link has room again: what waits for it is tried at the end of this turn. */
   retry(): void {
     for (const peer of this.peers) if (peer !== null && peer.backlog !== 0) peer.touch();
@@ -209,55 +204,9 @@ export class Exchange implements ExchangeView<Session, Peer> {
     return found;
   }
 
-  /** The routing decision: everybody who takes messages of `topic`, once each. That of a reply holds until the next one. */
+  /** Everybody who takes messages of `topic`, once each. That of a reply holds until the next one. */
   route(topic: string): Route {
-    if (topic.startsWith(AGENT_PREFIX)) {
-      const agentId = topic.slice(AGENT_PREFIX.length);
-      return routeTo(this.#port.locate(agentId), this.#port.mailboxOf('agent', agentId));
-    }
-    if (topic.startsWith(CAPABILITY_PREFIX)) {
-      const capability = topic.slice(CAPABILITY_PREFIX.length);
-      return routeTo(null, this.#port.mailboxOf('capability', capability));
-    }
-    if (topic.startsWith(REPLY_PREFIX)) return this.#replyRoute(topic);
-    const found = this.#found;
-    found.length = 0;
-    this.trie.collect(topic, found);
-    const mark = ++this.#routeMark;
-    const sessions: Session[] = [];
-    const peers: Peer[] = [];
-    const mailboxes: MailboxRef[] = [];
-    const kept = this.#port.keeps(topic);
-    for (const one of found) {
-      const taker = one instanceof JoiningSession ? one.session : one;
-      if (kept && taker !== one) continue;
-      if (taker.routeMark === mark) continue;
-      taker.routeMark = mark;
-      if (taker instanceof Session) sessions.push(taker);
-      else if (taker instanceof MailboxRef) mailboxes.push(taker);
-      else peers.push(taker);
-    }
-    found.length = 0;
-    const route =
-      mailboxes.length === 0
-        ? kept
-          ? new Route(sessions, peers)
-          : Route.shared(sessions, peers)
-        : new Route(sessions, this.#withHomes(peers, mailboxes, mark), mailboxes, peers);
-    route.kept = kept;
-    return route;
-  }
-
-  /** Those peers, and those where one of the mailboxes lives. */
-  #withHomes(peers: Peer[], mailboxes: MailboxRef[], mark: number): Peer[] {
-    const all = [...peers];
-    for (const { slot } of mailboxes) {
-      const peer = this.peers[slot] ?? null;
-      if (peer === null || peer.routeMark === mark) continue;
-      peer.routeMark = mark;
-      all.push(peer);
-    }
-    return all;
+    return this.#routing.route(topic);
   }
 
   /**
@@ -282,7 +231,22 @@ export class Exchange implements ExchangeView<Session, Peer> {
     for (let i = 0; i < sessions.length; i++)
       sessions[i].offer(lane, src, start, end, frames, expires, stamp, from, topic, place);
     if (route.mailboxes.length !== 0) this.#port.storeLive(route, from, src, start, end);
-    if (!onward) return;
+    if (onward) this.forward(route, topic, from, src, start, end, frames, lane, stamp, place);
+  }
+
+  /** The same for the other workers alone. */
+  forward(
+    route: Route,
+    topic: TopicId<Route> | null,
+    from: SenderId,
+    src: Uint8Array,
+    start: number,
+    end: number,
+    frames: number,
+    lane: number,
+    stamp: number,
+    place: number,
+  ): void {
     const peers = route.peers;
     for (let i = 0; i < peers.length; i++)
       peers[i].forward(lane, src, start, end, frames, stamp, from, topic, place);
@@ -303,12 +267,12 @@ export class Exchange implements ExchangeView<Session, Peer> {
       this.#port.tellHold(worker, number, held);
       return;
     }
-    const session = this.#port.bearer(number);
-    if (session === null) return;
+    const feeder = this.#port.feeder(number);
+    if (feeder === null) return;
     if (held) {
       this.counters[C.holdsTotal]++;
-      session.hold();
-    } else session.unhold();
+      feeder.hold();
+    } else feeder.unhold();
   }
 
   /** Now and then: takes from those that make no progress the right to stall others. */
@@ -404,43 +368,4 @@ export class Exchange implements ExchangeView<Session, Peer> {
   senderTextOf(bytes: Uint8Array, start: number): string | null {
     return this.senders.find(readU24(bytes, start + OFFSET_SENDER))?.text ?? null;
   }
-
-  /** No interest needed: the address says where to go. */
-  #replyRoute(topic: string): Route {
-    const { sessions, peers } = this.#reply;
-    sessions.length = 0;
-    peers.length = 0;
-    const number = senderOfReply(topic);
-    const worker = workerOfSender(number);
-    if (worker === this.settings.slot) {
-      const session = this.#port.bearer(number);
-      if (session !== null) sessions.push(session);
-    } else {
-      const peer = this.peers[worker];
-      if (peer?.up) peers.push(peer);
-    }
-    return this.#reply;
-  }
-}
-
-const DOT = 46;
-
-/** The number in `_reply.<node>.<sender number, base 36>.<what the caller likes>`; 0, the bus itself, when there is none. */
-function senderOfReply(topic: string): number {
-  let number = 0;
-  for (let i = topic.indexOf('.', REPLY_PREFIX.length) + 1; i > 0 && i < topic.length; i++) {
-    const code = topic.charCodeAt(i);
-    if (code === DOT) return number;
-    const digit = code >= 97 ? code - 87 : code - 48;
-    if (digit < 0 || digit > 35 || (digit > 9 && code < 97)) return 0;
-    number = number * 36 + digit;
-    if (number > MAX_SENDER) return 0;
-  }
-  return number;
-}
-
-function routeTo(taker: Session | Peer | null, mailbox: MailboxRef | null): Route {
-  const sessions = taker instanceof Session ? [taker] : [];
-  const peers = taker === null || taker instanceof Session ? [] : [taker];
-  return mailbox === null ? new Route(sessions, peers) : new Route(sessions, peers, [mailbox]);
 }

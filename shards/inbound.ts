@@ -1,53 +1,35 @@
-/** What comes in over the links: messages for sessions here, and what the other workers have to say. */
-import type { AgentRecord } from '../lib/directory.js';
+/** What comes in over the links: messages for whoever is behind this worker, and what the other workers have to say. */
 import { type LinkReader, RecordKind } from '../lib/links.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import { decodeTopic, REPLY_PREFIX } from '../lib/topics/topic.js';
 import { BatchReader, Step } from '../lib/wire/batch.js';
-import {
-  Flag,
-  FrameType,
-  HEADER_SIZE,
-  OFFSET_LANE,
-  OFFSET_TOPIC_ID,
-  OFFSET_TOTAL,
-  readU32,
-} from '../lib/wire/frame.js';
-import type { Assured } from './assured.js';
-import type { Backpressure } from './backpressure.js';
-import type { Consuming } from './consuming.js';
-import type { DeadLetterDesk } from './dead-letter-desk.js';
+import { Flag, FrameType, HEADER_SIZE, OFFSET_TOPIC_ID, OFFSET_TOTAL, readU32 } from '../lib/wire/frame.js';
 import type { Exchange } from './exchange.js';
 import type { Interest } from './interest.js';
-import type { MailboxTable } from './mailbox-table.js';
-import { readStoredRecord, SESSION_PREFIX, STORED_SIZE } from './mailbox-talk.js';
-import type { Mailboxes } from './mailboxes.js';
 import type { Peer } from './peer.js';
 import type { Route } from './route.js';
 import type { SenderId } from './sender-ids.js';
-import type { Sessions } from './sessions.js';
 import { decodeTalk, encodeTalk, type Reset, type Talk } from './talk.js';
 import type { TopicId } from './topic-ids.js';
 
-/** What the shard does with mailboxes, as far as other workers have to do with it. */
-export interface MailboxOffice {
-  readonly table: MailboxTable;
-  readonly mailboxes: Mailboxes;
-  readonly assured: Assured;
-  readonly consuming: Consuming;
-  readonly backpressure: Backpressure;
-  readonly desk: DeadLetterDesk;
+/** What a shard and a gateway hear differently. */
+export interface WorkerTalk {
+  heard(peer: Peer, talk: Talk): void;
+  /** A record that is neither messages nor talk: about mailboxes. */
+  record(peer: Peer, kind: RecordKind, src: Uint8Array, start: number, end: number): void;
+  /** Tells a peer that begins with nothing what it must know beside interest. */
+  sync(peer: Peer): void;
+  /** The peer has told everything. */
+  up(peer: Peer): void;
+  /** The process of the peer is gone, or begins anew. */
+  lost(slot: number): void;
 }
-
-/** Mailboxes named in one message of the workers' talk: half a KiB each at most. */
-const NOTICES_PER_TALK = 200;
 
 export class Inbound implements LinkReader {
   readonly #exchange: Exchange;
   readonly #interest: Interest;
-  readonly #sessions: Sessions;
-  readonly #office: MailboxOffice;
+  readonly #worker: WorkerTalk;
   readonly #incarnation: number;
   readonly #reader: BatchReader;
   /** Per peer and path: the peer has noticed this incarnation, so what comes is for it. */
@@ -57,7 +39,6 @@ export class Inbound implements LinkReader {
   readonly #early: number[];
   /** Per peer and path: the place of the messages that come next; 0: nowhere. */
   readonly #places: number[];
-  readonly #onUp: (peer: Peer) => void;
   /** The next record is the first of its batch. */
   #begins: boolean;
   /** The frames counted last have several topics. */
@@ -65,25 +46,16 @@ export class Inbound implements LinkReader {
   /** When messages were last read (monotonic ms). */
   lastFrames: number;
 
-  constructor(
-    exchange: Exchange,
-    interest: Interest,
-    sessions: Sessions,
-    office: MailboxOffice,
-    incarnation: number,
-    onUp: (peer: Peer) => void,
-  ) {
+  constructor(exchange: Exchange, interest: Interest, worker: WorkerTalk, incarnation: number) {
     this.#exchange = exchange;
     this.#interest = interest;
-    this.#sessions = sessions;
-    this.#office = office;
+    this.#worker = worker;
     this.#incarnation = incarnation;
     this.#reader = new BatchReader();
     this.#live = [];
     this.#greeted = [];
     this.#early = [];
     this.#places = [];
-    this.#onUp = onUp;
     this.#begins = true;
     this.#mixed = false;
     this.lastFrames = 0;
@@ -117,7 +89,7 @@ export class Inbound implements LinkReader {
       PLACE_BYTES.set(src.subarray(start, end));
       this.#places[pathOf(peer.slot, urgent)] = PLACE[0];
     } else if (kind === RecordKind.reset) this.#reset(peer, urgent, decodeTalk<Reset>(src, start, end));
-    else if (this.#live[peer.slot * 2 + (urgent ? 0 : 1)]) this.#mailboxTalk(peer, kind, src, start, end);
+    else if (this.#live[peer.slot * 2 + (urgent ? 0 : 1)]) this.#worker.record(peer, kind, src, start, end);
   }
 
   onBatchEnd(): void {
@@ -132,7 +104,7 @@ export class Inbound implements LinkReader {
     if (incarnation < peer.incarnation) return;
     this.#forget(peer);
     peer.lost();
-    this.#peerLost(peer.slot);
+    this.#worker.lost(peer.slot);
   }
 
   /** One record holds frames of one lane and sender, or one announcement; of one topic, unless all their topics have ids. */
@@ -279,40 +251,8 @@ export class Inbound implements LinkReader {
       case 'interest':
         this.#interest.heard(peer, talk.add, talk.remove);
         break;
-      case 'agent':
-        this.#sessions.heard(talk.record as AgentRecord);
-        break;
-      case 'mailboxes':
-        if (talk.renew) this.#office.table.renew(peer.slot);
-        for (const notice of talk.add) this.#office.table.add(notice, null);
-        for (const handle of talk.remove) this.#office.table.remove(handle);
-        break;
-      case 'consume':
-        this.#office.consuming.asked(peer, talk.ref, talk.session, talk.spec);
-        break;
-      case 'consuming':
-        this.#office.consuming.answered(talk.ref, talk.handle, talk.code, talk.message);
-        break;
-      case 'ask':
-        this.#office.desk.asked(peer, talk.ref, talk.ask);
-        break;
-      case 'letters':
-        this.#office.desk.answered(talk.ref, talk.answer);
-        break;
-      case 'leave':
-        this.#office.mailboxes.leave(talk.session, talk.handle & 0xff_ffff, talk.broke);
-        break;
-      case 'pressure':
-        this.#office.backpressure.heard(talk.notice);
-        break;
-      case 'breaker':
-        this.#office.consuming.breaker(talk.session, talk.change);
-        break;
       case 'synced':
-        this.#office.table.renewed(peer.slot);
-        this.#office.consuming.peerUp(peer, this.#sessions.all());
-        peer.up = true;
-        this.#onUp(peer);
+        this.#worker.up(peer);
         break;
       case 'barrier':
         peer.tell(encodeTalk({ t: 'applied', n: talk.n }));
@@ -337,6 +277,8 @@ export class Inbound implements LinkReader {
           for (const session of this.#exchange.route(topic).sessions) session.missing(frames);
         }
         break;
+      default:
+        this.#worker.heard(peer, talk);
     }
   }
 
@@ -347,7 +289,7 @@ export class Inbound implements LinkReader {
       // It begins with nothing: what we know of it, and what we believe it to know, is of its predecessor.
       this.#forget(peer);
       peer.lost();
-      this.#peerLost(slot);
+      this.#worker.lost(slot);
       this.#greeted[slot] = incarnation;
       this.#welcome(peer, true, incarnation);
       if (this.#early[slot] === incarnation) this.#welcome(peer, false, incarnation);
@@ -371,50 +313,8 @@ export class Inbound implements LinkReader {
   #sync(peer: Peer): void {
     peer.listening = true;
     this.#interest.sync(peer);
-    const notices = this.#office.mailboxes.notices();
-    for (let i = 0; i === 0 || i < notices.length; i += NOTICES_PER_TALK) {
-      const add = notices.slice(i, i + NOTICES_PER_TALK);
-      peer.tell(encodeTalk({ t: 'mailboxes', add, remove: [], renew: i === 0 }));
-    }
-    for (const notice of this.#office.mailboxes.pressures()) peer.tell(encodeTalk({ t: 'pressure', notice }));
-    this.#sessions.sync((bytes) => peer.tell(bytes));
+    this.#worker.sync(peer);
     peer.tell(encodeTalk({ t: 'synced' }));
-  }
-
-  #mailboxTalk(peer: Peer, kind: RecordKind, src: Uint8Array, start: number, end: number): void {
-    const { assured, consuming } = this.#office;
-    switch (kind) {
-      case RecordKind.assured:
-        assured.arrived(peer.slot, src, start, end);
-        break;
-      case RecordKind.stored:
-        for (let at = start; at < end; at += STORED_SIZE) {
-          const { token, stored, code } = readStoredRecord(src, at);
-          assured.settle(peer.slot, token, stored, code);
-        }
-        break;
-      case RecordKind.deliver:
-        consuming.delivered(src, start, end, src[start + SESSION_PREFIX + OFFSET_LANE] & 7);
-        break;
-      case RecordKind.acks:
-        consuming.acked(src, start, end);
-        break;
-      case RecordKind.nack:
-        consuming.nacked(src, start, end);
-        break;
-      case RecordKind.giveBack:
-        consuming.returned(src, start);
-        break;
-    }
-  }
-
-  /** Its sessions are no consumers any more, and what it had not answered may or may not be stored. */
-  #peerLost(slot: number): void {
-    this.#sessions.peerLost(slot);
-    this.#office.consuming.peerLost(slot);
-    this.#office.assured.peerLost(slot);
-    this.#office.backpressure.peerLost(slot);
-    this.#office.desk.peerLost(slot);
   }
 
   #forget(peer: Peer): void {

@@ -11,9 +11,9 @@ import { Backpressure, type PressureNotice } from './backpressure.js';
 import { Consuming } from './consuming.js';
 import { DeadLetterDesk } from './dead-letter-desk.js';
 import { DeadLetters } from './dead-letters.js';
-import { Exchange, type ExchangePort } from './exchange.js';
+import { Exchange, type ExchangePort, type Feeder } from './exchange.js';
 import { type History, NO_HISTORY } from './history.js';
-import { Inbound, type MailboxOffice } from './inbound.js';
+import { Inbound } from './inbound.js';
 import type { MailboxPort } from './intake.js';
 import { Interest } from './interest.js';
 import type { JournalSettings } from './journal/journal.js';
@@ -29,6 +29,7 @@ import type { Route } from './route.js';
 import type { SenderId } from './sender-ids.js';
 import type { Session } from './session.js';
 import { Sessions } from './sessions.js';
+import { type MailboxOffice, ShardTalk } from './shard-talk.js';
 import { encodeTalk } from './talk.js';
 
 /** How long a new shard waits for the others to tell what they know (ms); then it takes connections all the same. */
@@ -38,6 +39,7 @@ const NODE_BACKLOG = 2 * 1024 * 1024 * 1024;
 
 export interface ShardBoot {
   slot: number;
+  /** All of the node. Slots behind those of the shards are the gateway's to other nodes. */
   workers: number;
   incarnation: number;
   /** By slot: the incarnation that was last forked there, this one included. */
@@ -84,9 +86,11 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.#synced = () => {};
     this.exchange = new Exchange(
       {
+        node,
         slot,
         incarnation,
         workers,
+        shards: config.shards,
         backlog: config.backlog,
         totalBacklog: Math.max(config.backlog, Math.floor(NODE_BACKLOG / workers)),
         stallLimit: config.stallLimit,
@@ -107,7 +111,10 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
       maxSubscriptions: config.maxSubscriptions,
     });
     this.table = new MailboxTable(this.exchange);
-    const limits = { maxBytes: Math.floor(config.deadLetterSize / workers), maxAge: config.deadLetterAge };
+    const limits = {
+      maxBytes: Math.floor(config.deadLetterSize / config.shards),
+      maxAge: config.deadLetterAge,
+    };
     const letters = new DeadLetters(block.counters, limits, () => this.exchange.unsettle());
     this.mailboxes = new Mailboxes(
       this.exchange,
@@ -145,10 +152,11 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     );
     this.desk = new DeadLetterDesk(this.exchange, this.table, this.mailboxes);
     this.publishing = new Publishing(this.exchange, this.assured, history, retained, config.verifyChecksums);
-    this.#inbound = new Inbound(this.exchange, this.interest, this.sessions, this, incarnation, (peer) => {
+    const talk = new ShardTalk(this.sessions, this, (peer) => {
       onUp(peer);
       this.#told(peer.slot);
     });
+    this.#inbound = new Inbound(this.exchange, this.interest, talk, incarnation);
     for (let peer = 0; peer < workers; peer++)
       this.exchange.peers.push(peer === slot ? null : new Peer(this.exchange, peer, links.to(peer)));
   }
@@ -250,7 +258,16 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     return this.sessions.locate(agentId);
   }
 
+  wayTo(): Peer | null {
+    const { gateway } = this.exchange;
+    return gateway?.up ? gateway : null;
+  }
+
   bearer(number: number): Session | null {
+    return this.sessions.bearer(number);
+  }
+
+  feeder(number: number): Feeder | null {
     return this.sessions.bearer(number);
   }
 

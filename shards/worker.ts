@@ -146,13 +146,13 @@ class Worker {
     this.#channel.ready(this.#recovered);
   }
 
-  #recover({ slot, workers, config }: BootData): void {
-    const { dataDir, fsync, journalSize } = config;
+  #recover({ slot, config }: BootData): void {
+    const { dataDir, fsync, journalSize, shards } = config;
     if (dataDir === undefined) return;
     const began = performance.now();
-    const maxBytes = Math.floor(journalSize / workers);
+    const maxBytes = Math.floor(journalSize / shards);
     const settings = { dir: journalDir(dataDir, slot), fsync, maxBytes };
-    const messages = this.#shard.recover(settings, orphansOf(dataDir, slot, workers), (recovered) => {
+    const messages = this.#shard.recover(settings, orphansOf(dataDir, slot, shards), (recovered) => {
       // Said also to the primary, which would take the silence for a start that has failed.
       this.#channel.recovering();
       const percent = Math.floor(100 * recovered.share);
