@@ -8,7 +8,7 @@ import { HistoryReader, HistoryWriter } from '../lib/queues/history-ring.js';
 import type { Lanes } from '../lib/queues/lanes.js';
 import type { Topic } from '../lib/topics/table.js';
 import { matches, patternsOverlap } from '../lib/topics/topic.js';
-import { MAX_SLOTS, PLACE_FRAME, writePlace } from '../lib/wire/past.js';
+import { HISTORY_NAME, MAX_SLOTS, PLACE_FRAME, writePlace } from '../lib/wire/past.js';
 import { utf8 } from '../lib/wire/text.js';
 import type { SenderId } from './sender-ids.js';
 
@@ -70,6 +70,11 @@ export class History {
     this.#writer = kept
       ? new HistoryWriter(segment.buffer, historyOffset(segment.sizes, slot), segment.sizes.historyBytes)
       : null;
+  }
+
+  /** Whether the cursor is of this history. */
+  isNamed(cursor: Uint8Array): boolean {
+    return cursor.length >= HISTORY_NAME && this.name.every((byte, i) => byte === cursor[i]);
   }
 
   /** Whether messages on `topic` are kept. */

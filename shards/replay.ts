@@ -6,7 +6,7 @@
 import { HistoryMerge, type HistorySource } from '../lib/queues/history-merge.js';
 import { C } from '../lib/telemetry/counters.js';
 import { decodeTopic, matches } from '../lib/topics/topic.js';
-import type { Replay as Wish } from '../lib/wire/control.js';
+import type { Replay as WireWish } from '../lib/wire/control.js';
 import {
   Encoding,
   Flag,
@@ -18,15 +18,7 @@ import {
   readU32,
   viewOf,
 } from '../lib/wire/frame.js';
-import {
-  HISTORY_NAME,
-  PAST_HEADER,
-  PastKind,
-  Progress,
-  replayingPayload,
-  Stage,
-  writePast,
-} from '../lib/wire/past.js';
+import { PAST_HEADER, PastKind, Progress, replayingPayload, Stage, writePast } from '../lib/wire/past.js';
 import { readTimeToLive } from '../lib/wire/ttl.js';
 import { controlFrame } from '../lib/wire/writer.js';
 import type { Exchange } from './exchange.js';
@@ -38,9 +30,12 @@ const STEPS = 4096;
 /** Milliseconds that a message may have been under way to an agent when that was last heard. */
 const UNDER_WAY = 5000;
 
+/** What is to be replayed: as the wire has it, but of one or more patterns. A message that several of them match comes once. */
+export type ReplayWish = Omit<WireWish, 'pattern'> & { readonly patterns: readonly string[] };
+
 export class Replay {
   readonly session: Session;
-  readonly wish: Wish;
+  readonly wish: ReplayWish;
   readonly #exchange: Exchange;
   readonly #history: History;
   readonly #merge: HistoryMerge;
@@ -55,16 +50,19 @@ export class Replay {
   readonly #view: DataView;
 
   /** `onBegin` is called when it is found where it begins, before the first message. */
-  constructor(exchange: Exchange, history: History, session: Session, wish: Wish, onBegin: () => void) {
+  constructor(exchange: Exchange, history: History, session: Session, wish: ReplayWish, onBegin: () => void) {
     this.session = session;
     this.wish = wish;
     this.#exchange = exchange;
     this.#history = history;
     this.#progress = progressOf(wish, history);
-    const { cursor, last, age } = wish;
+    const { cursor, last, age, patterns } = wish;
     const resumes = this.#progress !== null;
     this.#merge = new HistoryMerge(history.readers(), {
-      matches: (bytes, start, end) => matches(wish.pattern, decodeTopic(bytes, start, end) ?? ''),
+      matches: (bytes, start, end) => {
+        const topic = decodeTopic(bytes, start, end) ?? '';
+        return patterns.some((pattern) => matches(pattern, topic));
+      },
       last: cursor !== null || last === null ? Number.POSITIVE_INFINITY : last,
       // With a cursor that is not of this history, what came since the agent was last heard is all that can be said.
       since: exchange.clock - (age ?? Number.POSITIVE_INFINITY) - (resumes ? UNDER_WAY : 0),
@@ -175,9 +173,8 @@ export class Replay {
 }
 
 /** What the cursor of a wish says; null: there is none, or it is of another history. */
-function progressOf({ cursor }: Wish, history: History): Progress | null {
+function progressOf({ cursor }: ReplayWish, history: History): Progress | null {
   if (cursor === null) return null;
   const progress = new Progress();
-  const isOurs = history.name.every((byte, i) => byte === cursor[i]);
-  return isOurs && cursor.length >= HISTORY_NAME && progress.read(cursor) ? progress : null;
+  return history.isNamed(cursor) && progress.read(cursor) ? progress : null;
 }

@@ -1,7 +1,7 @@
 /** Where the messages of one topic go: worked out once, kept with the topic until interest in it changes. */
 import type { MailboxRef } from './mailbox-ref.js';
 import type { Peer } from './peer.js';
-import { Feed, type Session, type SessionReplay } from './session.js';
+import type { Session } from './session.js';
 
 /** Whoever may stand behind a pattern: a session here, another worker where somebody subscribed, or a mailbox. */
 export type Taker = Session | Peer | MailboxRef | JoiningSession;
@@ -10,18 +10,14 @@ export type Taker = Session | Peer | MailboxRef | JoiningSession;
  * A session on its way into a pattern: what the history keeps it gets from there until it has caught up; what that does not keep goes to it
  * at once. The worker gets all of it.
  */
-export class JoiningSession implements SessionReplay {
+export class JoiningSession {
   readonly session: Session;
   readonly pattern: string;
-  feed: SessionReplay['feed'];
-  finish: SessionReplay['finish'];
   routeMark: number;
 
   constructor(session: Session, pattern: string) {
     this.session = session;
     this.pattern = pattern;
-    this.feed = () => Feed.waits;
-    this.finish = () => {};
     this.routeMark = 0;
   }
 }

@@ -45,7 +45,7 @@ export interface Sink {
 
 /** Messages of the past on their way to a session. */
 export interface SessionReplay {
-  readonly pattern: string;
+  readonly patterns: readonly string[];
   /** Puts up to so many bytes in line, or one message if the socket is empty. */
   feed(budget: number, socketEmpty: boolean): Feed;
   /** All that it put in line has left, and it had caught up: live messages follow. */

@@ -188,9 +188,9 @@ export class Sessions {
     return session;
   }
 
-  /** Throws LIMIT_REACHED when the session may not have one more pattern. */
-  checkRoom(session: Session, pattern: string): void {
-    this.#checkCount(session.patterns, [pattern]);
+  /** Throws LIMIT_REACHED when the session may not have these patterns as well. */
+  checkRoom(session: Session, patterns: readonly string[]): void {
+    this.#checkCount(session.patterns, patterns);
   }
 
   /** Throws LIMIT_REACHED, and then subscribes to nothing. */

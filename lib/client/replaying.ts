@@ -1,14 +1,11 @@
 /** Subscriptions that begin with messages of the past, and go on where they stopped when a connection was lost. */
 import { FlowbusError } from '../errors.js';
 import type { Replay } from '../wire/control.js';
-import { Progress, Stage, type Replaying as StageNotice } from '../wire/past.js';
+import { MAX_LAST, Progress, Stage, type Replaying as StageNotice } from '../wire/past.js';
 import { badOption, checkInteger, checkNames } from './options.js';
 
 /** Where a subscription begins: so many messages ago, or at a time (a Date, or milliseconds ago). */
 export type ReplayOption = number | { last: number } | { since: Date | number };
-
-/** Messages that may be asked for; how many there are is for the broker's memory to say. */
-const MAX_LAST = 0x7fffffff;
 
 /** What the option asks for. Throws BAD_OPTION. */
 export function checkReplay(value: unknown): Pick<Replay, 'last' | 'age'> {

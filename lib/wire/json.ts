@@ -35,10 +35,11 @@ import {
 } from './extensions.js';
 import { Fields } from './fields.js';
 import { Encoding, LANE_NORMAL, LANES, MAX_TOPIC_BYTES, type Priority } from './frame.js';
+import { MAX_LAST } from './past.js';
+import { type Retry, retryFrom } from './retry.js';
 import { fromBase64, readUtf8, toBase64, utf8 } from './text.js';
 
 const MAX_REF = 0xffffffff;
-const MAX_LAST = 0x7fffffff;
 /** JSON.parse takes nesting of any depth, but JSON.stringify runs out of stack: some thousand levels by default. */
 const MAX_JSON_DEPTH = 512;
 /** Milliseconds that a request may wait: one day. */
@@ -63,6 +64,8 @@ export interface JsonMessage {
   correlation: Uint8Array | null;
   /** Milliseconds; of assured messages alone. */
   delay: number | null;
+  /** How a mailbox tries it again; of assured messages alone. */
+  retry: Retry | null;
   /** Keep it as the last value of its topic. */
   retain: boolean;
 }
@@ -222,12 +225,14 @@ function laneOf(f: Fields): number | null {
   return (f.any('priority') ?? null) === null ? null : LANES.indexOf(f.oneOf('priority', LANES));
 }
 
-function messageOf(f: Fields): JsonMessage {
+function messageOf(f: Fields, assured: boolean): JsonMessage {
   const data = f.any('data');
   if (data === undefined) f.refuse('data', 'given');
   const ttl = f.integerOrNull('ttl', 1, MAX_TTL);
   const delay = f.integerOrNull('delay', 1, MAX_DELAY);
-  if (delay !== null && !f.boolean('assured', false)) f.refuse('delay', 'absent unless assured is true');
+  const retry = retryFrom(f);
+  if (delay !== null && !assured) f.refuse('delay', 'absent unless assured is true');
+  if (retry !== null && !assured) f.refuse('retry', 'absent unless assured is true');
   if (delay !== null && ttl !== null && ttl <= delay) f.refuse('ttl', 'longer than delay');
   const base64 = (f.any('encoding') ?? null) !== null && f.oneOf('encoding', ['base64']) === 'base64';
   return {
@@ -239,6 +244,7 @@ function messageOf(f: Fields): JsonMessage {
     replyTo: f.textOrNull('replyTo', 1, MAX_TOPIC_BYTES),
     correlation: f.bytesOrNull('correlation', 1, MAX_CORRELATION),
     delay,
+    retry,
     retain: f.booleanOrNull('retain') ?? false,
   };
 }
@@ -301,7 +307,7 @@ function subscriptionOf(f: Fields, op: 'subscribe' | 'unsubscribe', ref: number)
 /** The operation of a publish on `topic`: one that is assured goes another way. */
 function publishOf(f: Fields, ref: number, topic: string): JsonOp | null {
   const id = f.textOrNull('id', 1, MAX_MESSAGE_ID);
-  if (f.boolean('assured', false)) return { op: 'store', ref, topic, id, message: messageOf(f) };
+  if (f.boolean('assured', false)) return { op: 'store', ref, topic, id, message: messageOf(f, true) };
   if (id !== null) f.refuse('id', 'absent unless assured is true');
   return null;
 }
@@ -348,7 +354,7 @@ export function parseOp(text: string): JsonOp {
       return subscriptionOf(f, op, ref);
     case 'publish': {
       const topic = f.text('topic', 1, MAX_TOPIC_BYTES);
-      return publishOf(f, ref, topic) ?? { op, ref, topic, message: messageOf(f) };
+      return publishOf(f, ref, topic) ?? { op, ref, topic, message: messageOf(f, false) };
     }
     case 'send': {
       const capability = f.textOrNull('capability', 1, MAX_CAPABILITY);
@@ -360,11 +366,11 @@ export function parseOp(text: string): JsonOp {
         );
       }
       const to = f.text('to', 1, MAX_AGENT_ID);
-      return publishOf(f, ref, agentAddress(to)) ?? { op, ref, to, message: messageOf(f) };
+      return publishOf(f, ref, agentAddress(to)) ?? { op, ref, to, message: messageOf(f, false) };
     }
     case 'request': {
       const timeout = f.integerOrNull('timeout', 1, MAX_REQUEST_TIMEOUT);
-      return { op, ref, to: f.text('to', 1, MAX_AGENT_ID), timeout, message: messageOf(f) };
+      return { op, ref, to: f.text('to', 1, MAX_AGENT_ID), timeout, message: messageOf(f, false) };
     }
     case 'reply':
       return { op, ref, topic: f.text('replyTo', 1, MAX_TOPIC_BYTES), message: replyOf(f) };
@@ -390,5 +396,5 @@ export function referenceIn(text: string): number {
 
 /** A reply goes to the address that the request named; it asks for no reply itself. */
 function replyOf(f: Fields): JsonMessage {
-  return { ...messageOf(f), replyTo: null };
+  return { ...messageOf(f, false), replyTo: null };
 }

@@ -25,11 +25,15 @@ import { readUtf8, toHex } from './text.js';
 export const PAST_HEADER = 24;
 export const PLACE_FRAME = HEADER_SIZE + 16;
 export const HISTORY_NAME = 8;
-const CURSOR_ENTRY = 10;
+/** Slot, lane and place. */
+export const CURSOR_ENTRY = 10;
 /** Slots of a node that can have a history. */
 export const MAX_SLOTS = 64;
 /** Bytes of a cursor, at most. */
 export const MAX_CURSOR = HISTORY_NAME + MAX_SLOTS * LANE_COUNT * CURSOR_ENTRY;
+
+/** Messages that a replay may be asked for; how many there are is for the broker's memory to say. */
+export const MAX_LAST = 0x7fffffff;
 
 export const PastKind = { replayed: 1, retained: 2 } as const;
 export type PastKind = (typeof PastKind)[keyof typeof PastKind];

@@ -6,6 +6,7 @@
  * No Node built-ins here: browsers load it.
  */
 import { FlowbusError } from '../errors.js';
+import type { Fields } from './fields.js';
 import { readU32, writeU32 } from './frame.js';
 
 export const RETRY_SIZE = 10;
@@ -46,6 +47,19 @@ export function checkRetry(retry: unknown): void {
 function checkPart(name: string, value: number | undefined, most: number): void {
   if (value !== undefined && !(Number.isInteger(value) && value >= 1 && value <= most))
     throw new FlowbusError('BAD_OPTION', `retry.${name} must be a whole number from 1 to ${most}.`);
+}
+
+/** The object in the field `retry`; null when null or absent. */
+export function retryFrom(f: Fields): Retry | null {
+  const retry = f.object('retry');
+  if (retry === null) return null;
+  const part = (name: keyof Retry, most: number): number | undefined =>
+    retry.integerOrNull(name, 1, most) ?? undefined;
+  return {
+    maxAttempts: part('maxAttempts', MAX_ATTEMPTS),
+    base: part('base', MAX_RETRY_BASE),
+    cap: part('cap', MAX_RETRY_CAP),
+  };
 }
 
 /** Writes what `checkRetry` has found good. */

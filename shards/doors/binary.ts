@@ -269,7 +269,7 @@ export class BinaryConnection implements Sink {
     const problem = subscribeProblem(wish.pattern);
     if (problem !== null) throw problem;
     this.#context.replays
-      .begin(session, wish, () => {
+      .begin(session, { ...wish, patterns: [wish.pattern] }, () => {
         if (reference !== 0) session.control(controlFrame(FrameType.ack, reference, Encoding.bytes));
       })
       .catch((error: unknown) => {
@@ -331,7 +331,7 @@ export class BinaryConnection implements Sink {
   gap(missed: number, reason: string): void {
     const { counters } = this.#context.exchange;
     counters[C.gapFrames]++;
-    counters[C.gapMessages] += missed;
+    counters[C.gapMessages] += Math.max(0, missed);
     this.#session?.control(encodeControl(this.#codec, 'gap', 0, { missed, reason }));
   }
 

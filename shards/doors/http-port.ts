@@ -1,12 +1,10 @@
 /** The shard as the HTTP door sees it. */
 import { randomUUID } from 'node:crypto';
 import { type ErrorCode, FlowbusError } from '../../lib/errors.js';
-import type { Chunk } from '../../lib/queues/chunks.js';
 import { readBlock, type TelemetryReader } from '../../lib/telemetry/block.js';
 import { C } from '../../lib/telemetry/counters.js';
 import { MetricsPage, type RenderedMetrics } from '../../lib/telemetry/prometheus.js';
-import { BatchReader, Step } from '../../lib/wire/batch.js';
-import { type Encoding, FrameType } from '../../lib/wire/frame.js';
+import type { Encoding } from '../../lib/wire/frame.js';
 import type { Gate } from '../http/gate.js';
 import type {
   AgentFilter,
@@ -16,16 +14,17 @@ import type {
   PublishOptions,
   Readiness,
   Recovering,
-  StreamEvent,
   StreamHandle,
   StreamSink,
+  StreamStart,
 } from '../http/port.js';
-import type { Session, Sink } from '../session.js';
+import { extensionsOf } from '../http/publish.js';
+import type { Session } from '../session.js';
 import { jsonPage } from './agents.js';
 import type { DoorContext } from './context.js';
 import { type Entering, Entry } from './entry.js';
+import { EventStream } from './event-stream.js';
 import { subscribeProblem } from './hello.js';
-import { messageOf } from './json-message.js';
 
 /** The name that messages published over HTTP are from; no agent may bear it. */
 const NAME = 'http';
@@ -105,41 +104,43 @@ export class HttpPort implements HttpDoorPort {
     });
   }
 
-  #entering(
-    topic: string,
-    payload: Uint8Array,
-    encoding: Encoding,
-    { lane, ttl, key, delay }: PublishOptions,
-  ): Entering {
-    return {
-      topic,
-      lane,
-      encoding,
-      payload,
-      sequence: ++this.#sequence,
-      extensions: { ttl: ttl ?? undefined, key: key ?? undefined, delay: delay ?? undefined },
-    };
+  #entering(topic: string, payload: Uint8Array, encoding: Encoding, options: PublishOptions): Entering {
+    const { lane, retain } = options;
+    const sequence = ++this.#sequence;
+    return { topic, lane, encoding, payload, sequence, retain, extensions: extensionsOf(options) };
   }
 
-  async openStream(_caller: undefined, patterns: readonly string[], sink: StreamSink): Promise<StreamHandle> {
+  async openStream(
+    _caller: undefined,
+    patterns: readonly string[],
+    start: StreamStart | null,
+    sink: StreamSink,
+  ): Promise<StreamHandle> {
     for (const pattern of patterns) {
       const problem = subscribeProblem(pattern);
       if (problem !== null) throw problem;
     }
     const stream = new EventStream(this.#context, sink);
-    const session = this.#context.sessions.openListener(NAME, patterns, stream);
+    const { sessions } = this.#context;
+    const session = sessions.openListener(NAME, start === null ? patterns : [], stream);
     stream.session = session;
     this.#streams.add(stream);
     this.#countStreams();
-    await this.#context.interest.settled();
-    return {
-      close: () => {
-        this.#streams.delete(stream);
-        this.#countStreams();
-        this.#context.exchange.tick();
-        this.#context.sessions.end(session, null, '');
-      },
+    const close = (): void => {
+      this.#streams.delete(stream);
+      this.#countStreams();
+      this.#context.exchange.tick();
+      // Its reader has gone, or is told otherwise.
+      session.sink = null;
+      sessions.end(session, null, '');
     };
+    try {
+      await (start === null ? stream.subscribed(patterns) : stream.replay(patterns, start));
+    } catch (error) {
+      close();
+      throw error;
+    }
+    return { position: () => stream.position(), close };
   }
 
   #countStreams(): void {
@@ -180,78 +181,4 @@ export function recoveringShards(telemetry: TelemetryReader): Recovering[] {
     const share = Math.round(1000 * (1 - unread)) / 1000;
     return [{ shard: Number(region.worker), messages: counters[C.mailboxMessages], share }];
   });
-}
-
-/** What a session has for a reader of server-sent events. */
-class EventStream implements Sink {
-  readonly announces = false;
-  session: Session | null;
-  readonly #context: DoorContext;
-  readonly #sink: StreamSink;
-  readonly #reader: BatchReader;
-  /** Events that the stream had no room for: what one chunk holds at most, and gaps. */
-  #held: { text: string; event: StreamEvent }[];
-
-  constructor(context: DoorContext, sink: StreamSink) {
-    this.session = null;
-    this.#context = context;
-    this.#sink = sink;
-    this.#reader = new BatchReader();
-    this.#held = [];
-    sink.onDrain = () => this.#onDrain();
-  }
-
-  /** While something is held there is room for nothing. */
-  get unsent(): number {
-    return this.#held.length === 0 ? 0 : Number.POSITIVE_INFINITY;
-  }
-
-  send(chunk: Chunk): void {
-    const { exchange } = this.#context;
-    const reader = this.#reader;
-    reader.open(chunk.bytes, chunk.start, chunk.end, chunk.size);
-    for (let step = reader.next(); step === Step.frame; step = reader.next()) {
-      if (reader.type !== FrameType.publish) continue;
-      const message = messageOf(exchange, reader);
-      if (message === null) continue;
-      this.#write(JSON.stringify(message), 'message');
-    }
-    exchange.pool.give(chunk);
-  }
-
-  credit(): void {}
-
-  gap(missed: number, reason: string): void {
-    const { counters } = this.#context.exchange;
-    counters[C.gapFrames]++;
-    counters[C.gapMessages] += missed;
-    this.#write(JSON.stringify({ op: 'gap', missed, reason }), 'gap');
-  }
-
-  pause(): void {}
-
-  resume(): void {}
-
-  probe(): void {}
-
-  close(code: ErrorCode | null, message: string, reconnect: boolean): void {
-    if (code !== null) this.#sink.write(JSON.stringify({ op: 'goaway', code, message, reconnect }), 'goaway');
-    this.#sink.end();
-  }
-
-  #write(text: string, event: StreamEvent): void {
-    if (this.#held.length > 0 || !this.#sink.write(text, event)) this.#held.push({ text, event });
-  }
-
-  #onDrain(): void {
-    let taken = 0;
-    for (const { text, event } of this.#held) {
-      if (!this.#sink.write(text, event)) break;
-      taken++;
-    }
-    this.#held.splice(0, taken);
-    if (this.#held.length > 0 || this.session === null) return;
-    this.#context.exchange.tick();
-    this.session.touch();
-  }
 }

@@ -4,7 +4,7 @@ import { DeliveryReader } from '../../lib/wire/delivery.js';
 import { Extensions } from '../../lib/wire/extensions.js';
 import { Flag, LANES } from '../../lib/wire/frame.js';
 import { dataOf, type JsonAnswer } from '../../lib/wire/json.js';
-import { PastKind, readPast } from '../../lib/wire/past.js';
+import { type Past, PastKind, readPast } from '../../lib/wire/past.js';
 import { readUtf8 } from '../../lib/wire/text.js';
 import type { Exchange } from '../exchange.js';
 
@@ -35,11 +35,15 @@ export function messageOf(exchange: Exchange, reader: BatchReader): JsonMessageO
   return topic === null || from === null ? null : shown(topic, from, reader);
 }
 
-/** The past frame that `outer` stands on; null when it is none. */
-export function pastMessageOf(outer: BatchReader): JsonMessageOut | null {
-  const past = readPast(outer.bytes, outer.payloadStart, outer.end);
+/** What the past frame that `outer` stands on holds; null when it is none. */
+export function pastOf(outer: BatchReader): Past | null {
+  return readPast(outer.bytes, outer.payloadStart, outer.end);
+}
+
+/** The message of the past in `bytes`; null when it is none. */
+export function pastMessageOf(bytes: Uint8Array, past: Past | null): JsonMessageOut | null {
   if (past === null) return null;
-  inner.open(outer.bytes, past.start, past.end, past.end - past.start);
+  inner.open(bytes, past.start, past.end, past.end - past.start);
   if (inner.next() !== Step.frame) return null;
   const message = shown(past.topic, past.from, inner);
   if (past.kind === PastKind.retained) message.retained = true;

@@ -24,7 +24,7 @@ import type { DoorContext } from './context.js';
 import { type Entering, Entry } from './entry.js';
 import { admit, subscribe, subscribeProblem } from './hello.js';
 import { JsonMailboxes } from './json-mailboxes.js';
-import { deliveredOf, type JsonMessageOut, messageOf, pastMessageOf } from './json-message.js';
+import { deliveredOf, type JsonMessageOut, messageOf, pastMessageOf, pastOf } from './json-message.js';
 import { JsonReplays } from './json-replays.js';
 
 /** Requests that one connection may have open. */
@@ -198,7 +198,7 @@ export class JsonConnection implements Sink {
         if (--waiting === 0 && reference !== 0) this.#answer({ op: 'ack', ref: reference });
       };
       this.#context.replays
-        .begin(session, { pattern, stream, ...wish, cursor: null }, acknowledge)
+        .begin(session, { patterns: [pattern], stream, ...wish, cursor: null }, acknowledge)
         .catch((error: unknown) => {
           if (!(error instanceof FlowbusError)) throw error;
           this.#replays?.forget([pattern]);
@@ -262,6 +262,7 @@ export class JsonConnection implements Sink {
         replyTo: message.replyTo ?? undefined,
         correlation: message.correlation ?? undefined,
         delay: message.delay ?? undefined,
+        retry: message.retry ?? undefined,
       },
     };
   }
@@ -321,7 +322,7 @@ export class JsonConnection implements Sink {
         const takes = this.#replays?.takes(reader.lane, message?.topic ?? '') ?? true;
         if (message !== null && takes) this.#deliver(message);
       } else if (reader.type === FrameType.past) {
-        const message = pastMessageOf(reader);
+        const message = pastMessageOf(reader.bytes, pastOf(reader));
         if (message !== null) this.#write(message);
       } else if (reader.type === FrameType.place) this.#replays?.onPlace(reader);
       else if (reader.type === FrameType.replaying) this.#replays?.onStage(reader);
@@ -371,7 +372,7 @@ export class JsonConnection implements Sink {
   gap(missed: number, reason: string): void {
     const { counters } = this.#context.exchange;
     counters[C.gapFrames]++;
-    counters[C.gapMessages] += missed;
+    counters[C.gapMessages] += Math.max(0, missed);
     this.#answer({ op: 'gap', missed, reason });
   }
 

@@ -1,9 +1,9 @@
 /**
  * The HTTP door of a shard. Every shard serves every route:
  *
- *   POST /v1/publish/<topic>?priority=&ttl=&key=                        body = payload             202
- *   POST /v1/publish/<topic>?assured=true&id=&delay=&priority=&ttl=&key= stored in mailboxes        200
- *   GET  /v1/subscribe?pattern=…&access_token=                          server-sent events         200
+ *   POST /v1/publish/<topic>?priority=&ttl=&key=&retain=                body = payload             202
+ *   POST /v1/publish/<topic>?assured=true&id=&delay=&maxAttempts=&…     stored in mailboxes        200
+ *   GET  /v1/subscribe?pattern=…&replay=&since=&access_token=           server-sent events         200
  *   GET  /v1/agents?type=&capability=&id=&online=&cursor=&limit=        JSON                       200
  *   GET  /v1/dead-letters[/<id>]?mailbox=&kind=&topic=&since=&…         JSON                       200
  *   POST /v1/dead-letters/replay?id= or a filter                        JSON                       200
@@ -22,7 +22,7 @@ import { answerDeadLetters, deadLetterMethods } from './dead-letters.js';
 import { answerPreflight, isPreflight, openToPage } from './pages.js';
 import type { HttpDoorPort } from './port.js';
 import { assuredOptions, checkPayload, encodingOf, publishOptions, roomFor, topicOf } from './publish.js';
-import { agentQueryOf, patternsOf } from './query.js';
+import { agentQueryOf, patternsOf, startOf } from './query.js';
 import { EventStreams } from './stream.js';
 import { bearerOf, streamTokenOf } from './token.js';
 
@@ -168,13 +168,16 @@ class HttpDoor<Caller> {
     const { req, res } = visit;
     const caller = await this.#port.authorise(streamTokenOf(req.headers, visit.query));
     const patterns = patternsOf(visit.query);
+    const start = startOf(visit.query, req.headersDistinct['last-event-id']?.[0]);
     if (req.method === 'HEAD') {
       answer(visit, 200, 'text/event-stream; charset=utf-8', '');
       return;
     }
     // The client may have gone while it was authorised, and then nothing would ever end the stream.
     if (res.destroyed) return;
-    await this.#streams.open(res, visit.answered, (sink) => this.#port.openStream(caller, patterns, sink));
+    await this.#streams.open(res, visit.answered, (sink) =>
+      this.#port.openStream(caller, patterns, start, sink),
+    );
   }
 
   async #agents(visit: RoutedVisit): Promise<void> {

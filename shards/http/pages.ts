@@ -3,9 +3,14 @@
  * has let the origin in already. Nothing here lets cookies come along: whoever may be told so shows a token.
  */
 import type { Visit } from './answer.js';
+import { PUBLISH_PARAMETERS } from './publish.js';
 
-const HEADERS =
-  'Authorization, Content-Type, flowbus-priority, flowbus-ttl, flowbus-key, flowbus-assured, flowbus-id, flowbus-delay';
+const HEADERS = [
+  'Authorization',
+  'Content-Type',
+  'Last-Event-ID',
+  ...PUBLISH_PARAMETERS.map((name) => `flowbus-${name}`),
+].join(', ');
 /** Seconds for which a browser need not ask again. */
 const MAX_AGE = 600;
 const NO_CONTENT = 204;

@@ -9,6 +9,7 @@ import type {
 import type { ErrorCode } from '../../lib/errors.js';
 import type { Encoding } from '../../lib/wire/frame.js';
 import type { JsonAgentRecord } from '../../lib/wire/json.js';
+import type { Retry } from '../../lib/wire/retry.js';
 import type { Gate } from './gate.js';
 
 export interface PublishOptions {
@@ -20,6 +21,10 @@ export interface PublishOptions {
   readonly key: string | null;
   /** Milliseconds before which a mailbox does not deliver it, 1 to 604,800,000; null = none. Of assured messages alone. */
   readonly delay: number | null;
+  /** How a mailbox tries it again; null = as it has it. Of assured messages alone. */
+  readonly retry: Retry | null;
+  /** Keep it as the last value of its topic. */
+  readonly retain: boolean;
 }
 
 /** All conditions must hold; null asks nothing. */
@@ -51,15 +56,25 @@ export interface Readiness {
   readonly recovering?: readonly Recovering[];
 }
 
-export type StreamEvent = 'message' | 'gap' | 'goaway';
+/** `place` is none that the client sees: it has an id alone, behind which the client will go on. */
+export type StreamEvent = 'message' | 'gap' | 'goaway' | 'place';
+
+/** Where a stream begins in the past. */
+export interface StreamStart {
+  /** So many messages ago, or milliseconds; at most one of both. */
+  readonly last: number | null;
+  readonly age: number | null;
+  /** Behind the event with this id, whatever the others say; null = its reader has none yet. */
+  readonly after: string | null;
+}
 
 /** The reading end of an event stream, bounded: at most 64 KiB and one event lie unsent in it. */
 export interface StreamSink {
   /**
-   * Sends one event; `jsonText` is one JSON object. False when the stream is full or closed: nothing was taken, and
+   * Sends one event; `jsonText` is one JSON object, '' for a place. False when the stream is full or closed: nothing was taken, and
    * the event is the caller's to keep or drop. Once there is room again, `onDrain` is called.
    */
-  write(jsonText: string, event?: StreamEvent): boolean;
+  write(jsonText: string, event: StreamEvent, id: string | null): boolean;
   /** Set by the shard. Called after a refused write, when everything unsent has gone. It must not throw. */
   onDrain: (() => void) | null;
   /** The reader has gone, or `end()` was called. */
@@ -69,6 +84,8 @@ export interface StreamSink {
 }
 
 export interface StreamHandle {
+  /** The id behind which the reader goes on if the stream ends now, everything written having arrived; null = it could not say. */
+  position(): string | null;
   /** The reader has gone: called exactly once, after which the sink takes nothing more. It must not throw. */
   close(): void;
 }
@@ -114,11 +131,12 @@ export interface HttpDoorPort<Caller = void> {
   ): Promise<number>;
   /**
    * Subscribes the sink to the patterns: 1 to 64, valid, without repeats. May write to it before it resolves. Throws
-   * or rejects with a FlowbusError, such as FORBIDDEN_TOPIC or LIMIT_REACHED.
+   * or rejects with a FlowbusError, such as FORBIDDEN_TOPIC, LIMIT_REACHED, HISTORY_UNAVAILABLE, or BAD_OPTION for an id that is none.
    */
   openStream(
     caller: Caller,
     patterns: readonly string[],
+    start: StreamStart | null,
     sink: StreamSink,
   ): StreamHandle | Promise<StreamHandle>;
   /** At most `limit` (1 to 500) records behind the cursor; null = from the first. */

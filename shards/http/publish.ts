@@ -10,13 +10,28 @@ import {
   isTtl,
   MAX_KEY,
   MAX_MESSAGE_ID,
+  type OutgoingExtensions,
   TTL_RULE,
 } from '../../lib/wire/extensions.js';
 import { Encoding, HEADER_SIZE, LANE_NORMAL, LANES } from '../../lib/wire/frame.js';
+import { checkRetry, type Retry } from '../../lib/wire/retry.js';
 import type { PublishOptions } from './port.js';
 import { checkNames } from './query.js';
 
-const PARAMETERS: ReadonlySet<string> = new Set(['priority', 'ttl', 'key', 'assured', 'id', 'delay']);
+/** Each may also be a header, `flowbus-` and its name. */
+export const PUBLISH_PARAMETERS = [
+  'priority',
+  'ttl',
+  'key',
+  'retain',
+  'assured',
+  'id',
+  'delay',
+  'maxAttempts',
+  'retryBase',
+  'retryCap',
+] as const;
+const PARAMETERS: ReadonlySet<string> = new Set(PUBLISH_PARAMETERS);
 
 /** The topic out of the rest of the path. Throws FlowbusError BAD_TOPIC. */
 export function topicOf(encoded: string): string {
@@ -33,7 +48,7 @@ export function topicOf(encoded: string): string {
 
 /** The header's only value as UTF-8 text; null when it is not there. */
 function headerText(req: IncomingMessage, name: string): string | null {
-  const values = req.headersDistinct[name];
+  const values = req.headersDistinct[name.toLowerCase()];
   if (values === undefined) return null;
   // Node hands headers over byte by byte.
   const bytes = Buffer.from(values[0], 'latin1');
@@ -56,37 +71,56 @@ function optionText(req: IncomingMessage, query: URLSearchParams, name: string):
   return parameter ?? header;
 }
 
-/** The lane, time to live, key and delay that the request asks for. Throws FlowbusError BAD_OPTION. */
+/** What the request asks for, but for `assuredOptions`. Throws FlowbusError BAD_OPTION. */
 export function publishOptions(req: IncomingMessage, query: URLSearchParams): PublishOptions {
   checkNames(query, PARAMETERS);
   const priority = optionText(req, query, 'priority');
   const lane = priority === null ? LANE_NORMAL : (LANES as readonly string[]).indexOf(priority);
   if (lane < 0) throw new FlowbusError('BAD_OPTION', `priority must be one of ${LANES.join(', ')}.`);
 
-  const ttl = millisecondsOf(optionText(req, query, 'ttl'));
+  const ttl = numberOf(optionText(req, query, 'ttl'));
   if (ttl !== null && !isTtl(ttl)) throw new FlowbusError('BAD_OPTION', TTL_RULE);
 
   const key = optionText(req, query, 'key');
   if (key !== null && (key === '' || Buffer.byteLength(key) > MAX_KEY)) {
     throw new FlowbusError('BAD_OPTION', `key must be 1 to ${MAX_KEY} bytes.`);
   }
-  return { lane, ttl, key, delay: delayOf(req, query, ttl) };
+  const delay = delayOf(req, query, ttl);
+  const retry = retryOf(req, query);
+  if ((delay ?? retry) !== null && !switchOf(req, query, 'assured')) {
+    const what = delay === null ? 'maxAttempts, retryBase and retryCap are' : 'delay is';
+    throw new FlowbusError('BAD_OPTION', `${what} for messages with assured=true.`);
+  }
+  return { lane, ttl, key, retain: switchOf(req, query, 'retain'), delay, retry };
 }
 
 /** Zero stands for what is no number. */
-function millisecondsOf(text: string | null): number | null {
+function numberOf(text: string | null): number | null {
   if (text === null) return null;
   return /^\d{1,10}$/.test(text) ? Number(text) : 0;
 }
 
+function switchOf(req: IncomingMessage, query: URLSearchParams, name: string): boolean {
+  const text = optionText(req, query, name) ?? 'false';
+  if (text !== 'true' && text !== 'false')
+    throw new FlowbusError('BAD_OPTION', `${name} must be true or false.`);
+  return text === 'true';
+}
+
 function delayOf(req: IncomingMessage, query: URLSearchParams, ttl: number | null): number | null {
-  const delay = millisecondsOf(optionText(req, query, 'delay'));
+  const delay = numberOf(optionText(req, query, 'delay'));
   if (delay === null) return null;
   if (!isDelay(delay)) throw new FlowbusError('BAD_OPTION', DELAY_RULE);
-  if (optionText(req, query, 'assured') !== 'true')
-    throw new FlowbusError('BAD_OPTION', 'delay is for messages with assured=true.');
   if (ttl !== null && ttl <= delay) throw new FlowbusError('BAD_OPTION', 'ttl must be longer than delay.');
   return delay;
+}
+
+function retryOf(req: IncomingMessage, query: URLSearchParams): Retry | null {
+  const part = (name: string): number | undefined => numberOf(optionText(req, query, name)) ?? undefined;
+  const retry = { maxAttempts: part('maxAttempts'), base: part('retryBase'), cap: part('retryCap') };
+  if ((retry.maxAttempts ?? retry.base ?? retry.cap) === undefined) return null;
+  checkRetry(retry);
+  return retry;
 }
 
 /** Whether the message is to be stored, and under which id (null: one of its own). Throws FlowbusError BAD_OPTION. */
@@ -94,24 +128,27 @@ export function assuredOptions(
   req: IncomingMessage,
   query: URLSearchParams,
 ): { assured: boolean; id: string | null } {
-  const text = optionText(req, query, 'assured') ?? 'false';
-  if (text !== 'true' && text !== 'false')
-    throw new FlowbusError('BAD_OPTION', 'assured must be true or false.');
+  const assured = switchOf(req, query, 'assured');
   const id = optionText(req, query, 'id');
-  if (id === null) return { assured: text === 'true', id };
-  if (text === 'false') throw new FlowbusError('BAD_OPTION', 'id is for messages with assured=true.');
+  if (id === null) return { assured, id };
+  if (!assured) throw new FlowbusError('BAD_OPTION', 'id is for messages with assured=true.');
   if (id === '' || Buffer.byteLength(id) > MAX_MESSAGE_ID)
     throw new FlowbusError('BAD_OPTION', `id must be 1 to ${MAX_MESSAGE_ID} bytes.`);
-  return { assured: true, id };
+  return { assured, id };
 }
 
-/** The most bytes that a body may have: what topic and options leave of a frame. */
-export function roomFor(topic: string, { ttl, key, delay }: PublishOptions, maxPayload: number): number {
-  const extensions = extensionsSize({
+export function extensionsOf({ ttl, key, delay, retry }: PublishOptions): OutgoingExtensions {
+  return {
     ttl: ttl ?? undefined,
     key: key ?? undefined,
     delay: delay ?? undefined,
-  });
+    retry: retry ?? undefined,
+  };
+}
+
+/** The most bytes that a body may have: what topic and options leave of a frame. */
+export function roomFor(topic: string, options: PublishOptions, maxPayload: number): number {
+  const extensions = extensionsSize(extensionsOf(options));
   return maxPayload - HEADER_SIZE - Buffer.byteLength(topic) - extensions;
 }
 

@@ -1,7 +1,8 @@
 /** The query strings of the HTTP door. A parameter that is unknown is refused: a typing error must not widen a query. */
 import { FlowbusError } from '../../lib/errors.js';
 import { patternProblem } from '../../lib/topics/topic.js';
-import type { AgentFilter } from './port.js';
+import { MAX_LAST } from '../../lib/wire/past.js';
+import type { AgentFilter, StreamStart } from './port.js';
 import { ACCESS_TOKEN } from './token.js';
 
 /** Patterns of one event stream. */
@@ -10,6 +11,8 @@ export const MAX_PATTERNS = 64;
 export const MAX_RECORDS = 500;
 const DEFAULT_RECORDS = 100;
 
+/** So many messages ago; milliseconds. */
+const START_PARAMETERS: ReadonlySet<string> = new Set(['replay', 'since']);
 const AGENT_PARAMETERS: ReadonlySet<string> = new Set([
   'id',
   'type',
@@ -32,7 +35,7 @@ export function checkNames(query: URLSearchParams, names: ReadonlySet<string>): 
 /** The patterns of an event stream, each once. Throws FlowbusError BAD_PATTERN, BAD_OPTION or LIMIT_REACHED. */
 export function patternsOf(query: URLSearchParams): string[] {
   for (const name of query.keys()) {
-    if (name === 'pattern' || name === ACCESS_TOKEN) continue;
+    if (name === 'pattern' || name === ACCESS_TOKEN || START_PARAMETERS.has(name)) continue;
     throw new FlowbusError('BAD_OPTION', `The parameter "${name}" is unknown.`);
   }
   const patterns = [...new Set(query.getAll('pattern'))];
@@ -45,6 +48,31 @@ export function patternsOf(query: URLSearchParams): string[] {
     if (problem !== null) throw new FlowbusError('BAD_PATTERN', `${problem}.`);
   }
   return patterns;
+}
+
+/**
+ * Where an event stream begins in the past; null: it does not. `lastEventId`: what a client sends that comes back. Throws
+ * FlowbusError BAD_OPTION.
+ */
+export function startOf(query: URLSearchParams, lastEventId: string | undefined): StreamStart | null {
+  const [last, age] = [...START_PARAMETERS].map((name) => wholeNumber(query, name));
+  if (last === null && age === null) return null;
+  if (last !== null && age !== null)
+    throw new FlowbusError('BAD_OPTION', 'A stream begins with replay or with since, not with both.');
+  return { last, age, after: lastEventId || null };
+}
+
+function wholeNumber(query: URLSearchParams, name: string): number | null {
+  const [text, ...more] = query.getAll(name);
+  if (text === undefined) return null;
+  const number = /^\d{1,16}$/.test(text) ? Number(text) : -1;
+  const most = name === 'replay' ? MAX_LAST : Number.MAX_SAFE_INTEGER;
+  if (more.length > 0 || number < 0 || number > most)
+    throw new FlowbusError(
+      'BAD_OPTION',
+      `The parameter "${name}" must stand once, as a whole number from 0 to ${most}.`,
+    );
+  return number;
 }
 
 export interface AgentPageQuery {

@@ -18,7 +18,6 @@ class EventStream implements StreamSink {
   readonly #res: ServerResponse;
   readonly #begun: (status: number) => void;
   #handle: StreamHandle | null = null;
-  #messages = 0;
   #full = false;
   /** Heartbeats since it is full, or has ended, and not everything has gone. */
   #beatsStalled = 0;
@@ -50,7 +49,7 @@ class EventStream implements StreamSink {
     else this.#handle = handle;
   }
 
-  write(jsonText: string, event: StreamEvent = 'message'): boolean {
+  write(jsonText: string, event: StreamEvent, id: string | null): boolean {
     if (this.closed) return false;
     const res = this.#res;
     if (res.writableLength >= MOST_UNSENT) {
@@ -58,10 +57,14 @@ class EventStream implements StreamSink {
       return false;
     }
     this.begin();
-    const id = event === 'message' ? `id: ${++this.#messages}\n` : '';
+    const idLine = id === null ? '' : `id: ${id}\n`;
+    if (event === 'place') {
+      res.write(`${idLine}\n`);
+      return true;
+    }
     // A JSON payload travels as its publisher laid it out, and may have several lines.
     const data = LINE_END.test(jsonText) ? jsonText.split(LINE_END).join('\ndata: ') : jsonText;
-    res.write(`event: ${event}\n${id}data: ${data}\n\n`);
+    res.write(`event: ${event}\n${idLine}data: ${data}\n\n`);
     return true;
   }
 
@@ -81,12 +84,13 @@ class EventStream implements StreamSink {
     this.#handle = null;
   }
 
-  /** A sign of life, through which a dead connection is noticed. */
+  /** A sign of life, through which a dead connection is noticed; and the reader's place, since time passes also where nothing comes. */
   beat(): void {
     if (this.#full || this.closed) {
       if (++this.#beatsStalled >= STALLED_BEATS) this.#res.destroy();
     } else if (this.#res.headersSent) {
-      this.#res.write(':\n\n');
+      const id = this.#handle?.position() ?? null;
+      this.#res.write(id === null ? ':\n\n' : `id: ${id}\n\n`);
     }
   }
 

@@ -23,6 +23,11 @@ const SAMPLES: Record<string, string> = {
   online: 'true',
   limit: '5',
   assured: 'true',
+  delay: '1',
+  maxAttempts: '3',
+  retryBase: '5',
+  retryCap: '50',
+  retain: 'true',
 };
 
 describe('HTTP door of a node', function () {
@@ -54,7 +59,7 @@ describe('HTTP door of a node', function () {
     it(`answers ${method} ${path} with ${parameters || 'nothing'}`, async () => {
       const member = await join(node.url, 'member');
       await member.subscribe('door.*', () => {}, { group: 'door' });
-      const names = (parameters.match(/[a-z_]+/g) ?? []).filter((name) => name in SAMPLES);
+      const names = (parameters.match(/[A-Za-z_]+/g) ?? []).filter((name) => name in SAMPLES);
       const query = new URLSearchParams(names.map((name) => [name, SAMPLES[name]]));
       const target = `${path.replace('<topic>', 'door.x')}?${query}`;
       const response = await fetch(url(target), { method, ...(method === 'POST' && { body: 'x' }) });

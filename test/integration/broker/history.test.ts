@@ -3,6 +3,7 @@ import type { Agent, Gap, Message, SubscribeOptions } from '../../../lib/client/
 import { type ErrorCode, FlowbusError } from '../../../lib/errors.js';
 import { LANES } from '../../../lib/wire/frame.js';
 import type { RunningNode } from '../../../shards/primary.js';
+import { EventReader, type StreamMessage } from './event-reader.js';
 import { closeAgents, isLive, join, metric, nameOn, pidOf, startBroker, until } from './node.js';
 import { TcpProxy } from './proxy.js';
 import { closeSockets, JsonAgent } from './raw-agent.js';
@@ -269,6 +270,143 @@ describe('history', () => {
   });
 });
 
+describe('history in event streams', () => {
+  let node: RunningNode;
+  let countings: Counting[] = [];
+  let readers: EventReader[] = [];
+  before(async () => {
+    const timing = { backoffMin: 20, backoffMax: 20 };
+    node = await startBroker({ history: ['kept.**'] }, { timing });
+  });
+  after(() => node.stop());
+  afterEach(async () => {
+    for (const counting of countings) counting.stop();
+    for (const reader of readers) reader.breakOff();
+    countings = [];
+    readers = [];
+    await closeAgents();
+  });
+
+  function read(query: string, lastId = ''): EventReader {
+    const reader = new EventReader(node, query);
+    if (lastId !== '') {
+      reader.breakOff();
+      reader.lastId = lastId;
+      reader.open();
+    }
+    readers.push(reader);
+    return reader;
+  }
+
+  let serial = 0;
+  async function count(topic: string, slot: number): Promise<Counting> {
+    const counting = new Counting(await join(node.url, nameOn(slot, `event-${++serial}`)), topic);
+    countings.push(counting);
+    return counting;
+  }
+
+  async function publish(topic: string, ...texts: string[]): Promise<void> {
+    const agent = await join(node.url, nameOn(serial % 2, `event-${++serial}`));
+    for (const text of texts) agent.publish(topic, text);
+    await agent.drain();
+    await agent.agents({ limit: 1 });
+  }
+
+  const datas = ({ messages }: EventReader): unknown[] => messages.map(({ data }) => data);
+
+  /** What is not the next number of its publisher, topic and lane. */
+  function wrong(messages: readonly StreamMessage[]): string[] {
+    const last = new Map<string, number>();
+    return messages.flatMap(({ from, topic, priority, data }) => {
+      const key = `${from} ${topic} ${priority}`;
+      const before = last.get(key) ?? 0;
+      last.set(key, Number(data));
+      return data === before + 1 ? [] : [`${key}: ${data} after ${before}`];
+    });
+  }
+
+  it('brings each message once, from the past on, however often the connection breaks and a shard is killed', async () => {
+    const all = [await count('kept.fire.a', 0), await count('kept.fire.b', 1)];
+    await until('some', () => all.every(({ sent }) => sent > 50));
+    const reader = read('pattern=kept.fire.a&pattern=kept.fire.*&pattern=kept.*.b&since=60000');
+    for (let round = 1; round <= 6; round++) {
+      const { length } = reader.messages;
+      const live = () => reader.messages.slice(length).filter(({ replayed }) => replayed === undefined);
+      // In the midst of the past, or of what is live.
+      await until('messages', () => reader.messages.length > length + 20);
+      if (round % 2 === 0) await until('live ones', () => live().length > 20);
+      reader.breakOff();
+      if (round === 4) {
+        // What it has not taken yet would die with it.
+        all[0].stop();
+        await all[0].agent.agents({ limit: 1 });
+        process.kill(pidOf(node, 0), 'SIGKILL');
+        await until('its end', () => !isLive(node, 0));
+        await until('its successor', () => isLive(node, 0));
+        all.push(await count('kept.fire.b', 0));
+      }
+      reader.open();
+    }
+    for (const counting of all) counting.stop();
+    await until('the last of all', () =>
+      all.every(({ agent, topic, sent }) =>
+        LANES.every((lane) =>
+          reader.messages.some(
+            ({ from, topic: on, priority, data }) =>
+              from === agent.agentId && on === topic && priority === lane && data === sent,
+          ),
+        ),
+      ),
+    );
+    assert.deepEqual(wrong(reader.messages), []);
+    assert.deepEqual(reader.gaps, []);
+  });
+
+  it('begins with the last ones, or with none, and goes on behind what it had', async () => {
+    await publish('kept.quiet', '1', '2', '3');
+    const reader = read('pattern=kept.quiet&replay=2');
+    await until('two', () => reader.messages.length === 2);
+    const fromNow = read('pattern=kept.quiet&replay=0');
+    // Nothing has come, and it knows all the same from where on it will miss something.
+    await until('its place', () => fromNow.lastId !== '');
+    for (const one of [reader, fromNow]) one.breakOff();
+    await publish('kept.quiet', '4', '5');
+    for (const one of [reader, fromNow]) one.open();
+    await until('what they missed', () => fromNow.messages.length === 2 && reader.messages.length === 4);
+    await publish('kept.quiet', '6');
+    await until('what is live', () => fromNow.messages.length === 3 && reader.messages.length === 5);
+    assert.deepEqual(datas(reader), ['2', '3', '4', '5', '6']);
+    assert.deepEqual(datas(fromNow), ['4', '5', '6']);
+    assert.deepEqual([...reader.gaps, ...fromNow.gaps], []);
+    // As of a node that has been started anew: what is kept now can only be news.
+    const foreign = read('pattern=kept.quiet&replay=1', `0${'0f'.repeat(7)}0.1.0-zz.1-zz`);
+    await until('all', () => foreign.messages.length === 6);
+    assert.deepEqual(foreign.gaps, [{ op: 'gap', missed: -1, reason: 'history' }]);
+  });
+
+  it('is refused where nothing is kept, and behind an id that is none', async () => {
+    for (const [query, lastId, status, code] of [
+      ['pattern=kept.a&pattern=elsewhere&replay=5', '', 501, 'HISTORY_UNAVAILABLE'],
+      ['pattern=kept.a&replay=5', '7', 400, 'BAD_OPTION'],
+      ['pattern=_x&replay=5', '', 403, 'FORBIDDEN_TOPIC'],
+      // What began with what is live cannot be resumed, whatever its client says.
+      ['pattern=kept.a', '7', 200, ''],
+    ] as const) {
+      const reader = read(query, lastId);
+      await until(
+        () => `an answer to ${query}, ${reader.status}`,
+        () => reader.status !== 0 && (status === 200 || reader.refusal !== ''),
+      );
+      assert.equal(reader.status, status, query);
+      if (code !== '') assert.equal(JSON.parse(reader.refusal).code, code);
+    }
+    await until('streams to be forgotten', async () => {
+      for (const reader of readers) reader.breakOff();
+      return (await metric(node, 'flowbus_streams')) === 0;
+    });
+  });
+});
+
 describe('retained values', () => {
   let node: RunningNode;
   before(async () => {
@@ -329,6 +467,39 @@ describe('retained values', () => {
     await json.ask({ op: 'subscribe', pattern: 'state.*' }, 1, 'ack');
     await until('all', () => json.all('message').filter(({ retained }) => retained === true).length === 3);
     assert.equal((await late('state.e', 1))['state.e'], 'five');
+  });
+
+  it('are kept, cleared and given by HTTP too', async () => {
+    const post = (topic: string, body: string): Promise<Response> => {
+      const url = `http://127.0.0.1:${node.address.port}/v1/publish/${topic}?retain=true`;
+      return fetch(url, { method: 'POST', body, headers: { 'content-type': 'text/plain' } });
+    };
+    for (const [topic, body] of [
+      ['web.a', 'old'],
+      ['web.a', 'new'],
+      ['web.b', 'here'],
+      ['web.c', 'gone'],
+      ['web.c', ''],
+    ])
+      assert.equal((await post(topic, body)).status, 202);
+    await until('them', async () => (await late('web.*'))['web.a'] === 'new');
+    assert.deepEqual(await late('web.*', 1), { 'web.a': 'new', 'web.b': 'here' });
+    const reader = new EventReader(node, 'pattern=web.*');
+    try {
+      await until('both', () => reader.messages.length === 2);
+      await post('web.b', 'now');
+      await until('what is live', () => reader.messages.length === 3);
+      const shown = reader.messages.map(({ topic, data, retained }) => [topic, data, retained]);
+      assert.deepEqual(shown.slice(0, 2).sort(), [
+        ['web.a', 'new', true],
+        ['web.b', 'here', true],
+      ]);
+      assert.deepEqual(shown[2], ['web.b', 'now', undefined]);
+    } finally {
+      reader.breakOff();
+    }
+    const refused = await post('_agent.x', 'no');
+    assert.equal(refused.status, 403);
   });
 
   it('outlive the shards, one after the other', async () => {

@@ -158,6 +158,35 @@ describe('mailboxes by JSON and HTTP', () => {
     assert.equal((await agent.ask({ op: 'ack', mailbox: 0xff00_0001, offset: 1 })).op, 'ack');
   });
 
+  it('delays and tries again as a message says, by JSON and HTTP', async () => {
+    const member = await text(0);
+    await member.ask({ op: 'subscribe', pattern: 'tries.*', group: 'crew' });
+    member.onMessage = ({ mailbox, offset }) => member.send({ op: 'nack', mailbox, offset, reason: 'no' });
+    const publisher = await text(1);
+    const began = performance.now();
+    const sent = { op: 'publish', topic: 'tries.json', data: 'two', assured: true, delay: 200 };
+    // The mailbox would try for longer than the test lasts.
+    const retry = { maxAttempts: 2, base: 1, cap: 1 };
+    assert.equal((await publisher.ask({ ...sent, retry })).stored, 1);
+    assert.equal(
+      (await post('tries.web?assured=true&maxAttempts=3&retryBase=1&retryCap=1', 'three')).status,
+      200,
+    );
+    const letters = async (): Promise<{ topic: string; failures: number; cause: string }[]> => {
+      const url = `http://127.0.0.1:${node.address.port}/v1/dead-letters?topic=tries.*`;
+      return (await (await fetch(url)).json()).letters;
+    };
+    await until('both to be dead', async () => (await letters()).length === 2);
+    assert.ok(performance.now() >= began + 200, 'not before its delay is over');
+    const dead = (await letters()).map(({ topic, failures, cause }) => [topic, failures, cause]);
+    assert.deepEqual(dead.sort(), [
+      ['tries.json', 2, 'attempts'],
+      ['tries.web', 3, 'attempts'],
+    ]);
+    assert.equal(member.messages.length, 5);
+    await member.ask({ op: 'unsubscribe', pattern: 'tries.*', group: 'crew' });
+  });
+
   it('stores by HTTP, once under one id, and answers with the status of what went wrong', async () => {
     assert.equal((await post('web.a?assured=true', 'x')).status, 404);
     const got: Message[] = [];

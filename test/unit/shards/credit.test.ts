@@ -87,6 +87,8 @@ describe('credit to publish', () => {
         ttl: null,
         key: null,
         delay: null,
+        retry: null,
+        retain: false,
       });
     // Without it all waits, as for a socket that takes nothing.
     taker.sink = null;

@@ -22,6 +22,7 @@ function message(fields: Partial<JsonMessage>): JsonMessage {
     lane: null,
     ttl: null,
     delay: null,
+    retry: null,
     key: null,
     headers: null,
     replyTo: null,
@@ -104,9 +105,26 @@ describe('JSON door', () => {
         replyTo: 'r',
         correlation: Uint8Array.of(0, 255),
         delay: null,
+        retry: null,
         retain: true,
       },
     });
+  });
+
+  it('reads how a mailbox tries a message again, of those that one takes', () => {
+    const op = { op: 'publish', topic: 'a', data: 'x', assured: true };
+    const retryIn = (operation: JsonOp) => (operation.op === 'store' ? operation.message.retry : undefined);
+    assert.deepEqual(retryIn(parse({ ...op, retry: { maxAttempts: 3, base: 500, cap: 5000 } })), {
+      maxAttempts: 3,
+      base: 500,
+      cap: 5000,
+    });
+    assert.deepEqual(retryIn(parse({ ...op, retry: { cap: 1 } })), {
+      maxAttempts: undefined,
+      base: undefined,
+      cap: 1,
+    });
+    assert.equal(retryIn(parse({ ...op, retry: null })), null);
   });
 
   it('reads the other operations', () => {
@@ -181,6 +199,15 @@ describe('JSON door', () => {
     ['publish.delay', { op: 'publish', topic: 'a', data: 1, delay: 5 }],
     ['publish.delay', { op: 'publish', topic: 'a', data: 1, assured: true, delay: 604_800_001 }],
     ['publish.ttl', { op: 'publish', topic: 'a', data: 1, assured: true, delay: 5, ttl: 5 }],
+    ['publish.retry', { op: 'publish', topic: 'a', data: 1, retry: { base: 1 } }],
+    ['publish.retry', { op: 'publish', topic: 'a', data: 1, assured: true, retry: 3 }],
+    ['publish.retry.base', { op: 'publish', topic: 'a', data: 1, assured: true, retry: { base: 3_600_001 } }],
+    ['publish.retry.cap', { op: 'publish', topic: 'a', data: 1, assured: true, retry: { cap: 0 } }],
+    [
+      'publish.retry.maxAttempts',
+      { op: 'publish', topic: 'a', data: 1, assured: true, retry: { maxAttempts: 65_536 } },
+    ],
+    ['request.retry', { op: 'request', ref: 1, to: 'a', data: 1, assured: true, retry: { base: 1 } }],
     ['request.delay', { op: 'request', ref: 1, to: 'a', data: 1, delay: 5 }],
     ['publish.ttl', { op: 'publish', topic: 'a', data: 1, ttl: 1.5 }],
     ['publish.key', { op: 'publish', topic: 'a', data: 1, key: '' }],

@@ -3,6 +3,8 @@ import { Encoding, HEADER_SIZE } from '../../../../lib/wire/frame.js';
 import { Gate } from '../../../../shards/http/gate.js';
 import { DoorServer, FakePort, RECORD, readAll } from './fake-port.js';
 
+const LIVE = { lane: 2, ttl: null, key: null, delay: null, retry: null, retain: false };
+
 describe('HTTP door', () => {
   let port: FakePort;
   let server: DoorServer;
@@ -47,7 +49,7 @@ describe('HTTP door', () => {
           topic: 'agent.x',
           payload: body,
           encoding,
-          options: { lane: 2, ttl: null, key: null, delay: null },
+          options: LIVE,
         });
       }
     });
@@ -66,20 +68,35 @@ describe('HTTP door', () => {
         'flowbus-key': Buffer.from('Schlüssel').toString('latin1'),
       };
       assert.equal((await post('/v1/publish/a', 'x', headers)).status, 202);
-      assert.deepEqual(port.published[0].options, { lane: 1, ttl: 500, key: 'Schlüssel', delay: null });
+      assert.deepEqual(port.published[0].options, { ...LIVE, lane: 1, ttl: 500, key: 'Schlüssel' });
     });
 
     it('takes them as parameters too', async () => {
       const path = '/v1/publish/a?priority=low&ttl=86400000&key=Schl%C3%BCssel+1';
       assert.equal((await post(path, 'x')).status, 202);
       assert.deepEqual(port.published[0].options, {
+        ...LIVE,
         lane: 3,
         ttl: 86_400_000,
         key: 'Schlüssel 1',
-        delay: null,
       });
       assert.equal((await post('/v1/publish/a?ttl=5', 'x', { 'flowbus-key': 'k' })).status, 202);
-      assert.deepEqual(port.published[1].options, { lane: 2, ttl: 5, key: 'k', delay: null });
+      assert.deepEqual(port.published[1].options, { ...LIVE, ttl: 5, key: 'k' });
+    });
+
+    it('hands on what only mailboxes do, and that it is the last value', async () => {
+      const path = '/v1/publish/a?assured=true&delay=5&maxAttempts=3&retryBase=500&retryCap=5000&retain=true';
+      assert.equal((await post(path, 'x')).status, 200);
+      const retry = { maxAttempts: 3, base: 500, cap: 5000 };
+      assert.deepEqual(port.published[0].options, { ...LIVE, delay: 5, retry, retain: true });
+      const headers = {
+        'flowbus-assured': 'true',
+        'flowbus-maxAttempts': '65535',
+        'flowbus-retain': 'false',
+      };
+      assert.equal((await post('/v1/publish/a', 'x', headers)).status, 200);
+      const once = { maxAttempts: 65_535, base: undefined, cap: undefined };
+      assert.deepEqual(port.published[1].options, { ...LIVE, retry: once });
     });
 
     it('decodes the topic', async () => {
@@ -109,6 +126,11 @@ describe('HTTP door', () => {
         ['a?delay=5', 'x', {}, 400, 'BAD_OPTION'],
         ['a?assured=true&delay=604800001', 'x', {}, 400, 'BAD_OPTION'],
         ['a?assured=true&delay=5&ttl=5', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?retryBase=5', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?assured=true&retryBase=3600001', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?assured=true&maxAttempts=0', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?assured=true&retryCap=1s', 'x', {}, 400, 'BAD_OPTION'],
+        ['a?retain=yes', 'x', {}, 400, 'BAD_OPTION'],
         ['a?ttl=0', 'x', {}, 400, 'BAD_OPTION'],
         ['a?ttl=1s', 'x', {}, 400, 'BAD_OPTION'],
         ['a?key=', 'x', {}, 400, 'BAD_OPTION'],
@@ -131,9 +153,10 @@ describe('HTTP door', () => {
       for (const [query, extensions] of [
         ['', 0],
         ['?ttl=5&key=k', 7 + 4],
+        ['?assured=true&maxAttempts=1&delay=5', 13 + 7],
       ] as const) {
         const room = 1024 - HEADER_SIZE - 1 - extensions;
-        assert.equal((await post(`/v1/publish/a${query}`, 'x'.repeat(room))).status, 202);
+        assert.ok((await post(`/v1/publish/a${query}`, 'x'.repeat(room))).ok);
         const { message } = await (await post(`/v1/publish/a${query}`, 'x'.repeat(room + 1))).json();
         assert.match(message, new RegExp(` ${room} bytes at most`));
       }
@@ -453,7 +476,10 @@ describe('HTTP door', () => {
         assert.equal(await response.text(), '');
         assert.equal(response.headers.get('access-control-allow-origin'), PAGE);
         assert.equal(response.headers.get('access-control-allow-methods'), methods);
-        assert.match(response.headers.get('access-control-allow-headers') ?? '', /Authorization/);
+        assert.match(
+          response.headers.get('access-control-allow-headers') ?? '',
+          /Authorization, .*Last-Event-ID, flowbus-priority, /,
+        );
       }
       assert.deepEqual(port.statuses, [204, 204, 204]);
     });

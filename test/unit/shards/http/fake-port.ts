@@ -16,6 +16,7 @@ import type {
   Readiness,
   StreamHandle,
   StreamSink,
+  StreamStart,
 } from '../../../../shards/http/port.js';
 import { createHttpServer, type HttpServerOptions } from '../../../../shards/http/server.js';
 
@@ -38,6 +39,14 @@ export interface Published {
   options: PublishOptions;
 }
 
+interface Stream {
+  readonly caller: string;
+  readonly patterns: readonly string[];
+  readonly start: StreamStart | null;
+  readonly sink: StreamSink;
+  closes: number;
+}
+
 export class FakePort implements HttpDoorPort<string> {
   gate = new Gate({ host: '127.0.0.1', allowedOrigins: [], secured: false });
   maxPayload = 1024;
@@ -52,7 +61,9 @@ export class FakePort implements HttpDoorPort<string> {
   /** Of those that are to be stored. */
   readonly ids: (string | null)[] = [];
   readonly queries: [AgentFilter, string | null, number][] = [];
-  readonly streams: { caller: string; patterns: readonly string[]; sink: StreamSink; closes: number }[] = [];
+  readonly streams: Stream[] = [];
+  /** Where the reader of each stream is. */
+  position: string | null = null;
   readonly statuses: number[] = [];
   readonly failures: unknown[] = [];
 
@@ -93,13 +104,19 @@ export class FakePort implements HttpDoorPort<string> {
     return 2;
   }
 
-  async openStream(caller: string, patterns: readonly string[], sink: StreamSink): Promise<StreamHandle> {
-    const stream = { caller, patterns, sink, closes: 0 };
+  async openStream(
+    caller: string,
+    patterns: readonly string[],
+    start: StreamStart | null,
+    sink: StreamSink,
+  ): Promise<StreamHandle> {
+    const stream = { caller, patterns, start, sink, closes: 0 };
     this.streams.push(stream);
     this.onOpen(sink);
     await this.subscribing;
     if (this.failure !== null) throw this.failure;
     return {
+      position: () => this.position,
       close: () => {
         stream.closes++;
       },

@@ -67,22 +67,42 @@ describe('event stream', () => {
       assert.deepEqual(port.statuses, [200]);
     });
 
-    it('sends events with a count of messages', async () => {
+    it('sends events with the ids that the shard gives them, and ids alone', async () => {
       const [reader, sink] = await opened();
-      assert.ok(sink.write('{"op":"message","data":1}'));
-      assert.ok(sink.write('{"op":"gap","missed":2}', 'gap'));
-      assert.ok(sink.write('{"data":\n "b",\r\n "c":0}'));
+      assert.ok(sink.write('{"op":"message","data":1}', 'message', '1'));
+      assert.ok(sink.write('{"op":"gap","missed":2}', 'gap', null));
+      assert.ok(sink.write('{"data":\n "b",\r\n "c":0}', 'message', 'x.y'));
+      assert.ok(sink.write('', 'place', 'x.z'));
       const wanted =
         'retry: 1000\n\n' +
         'event: message\nid: 1\ndata: {"op":"message","data":1}\n\n' +
         'event: gap\ndata: {"op":"gap","missed":2}\n\n' +
-        'event: message\nid: 2\ndata: {"data":\ndata:  "b",\ndata:  "c":0}\n\n';
+        'event: message\nid: x.y\ndata: {"data":\ndata:  "b",\ndata:  "c":0}\n\n' +
+        'id: x.z\n\n';
       await until(() => reader.text.length >= wanted.length);
       assert.equal(reader.text, wanted);
     });
 
+    it('says where it is to begin, and what a client has that comes back', async () => {
+      await opened();
+      await opened('pattern=a&replay=0');
+      assert.deepEqual(
+        port.streams.map(({ start }) => start),
+        [null, { last: 0, age: null, after: null }],
+      );
+      const head = { method: 'HEAD', headers: { 'last-event-id': 'x.y' } };
+      assert.equal((await fetch(server.url('/v1/subscribe?pattern=a&since=5'), head)).status, 200);
+      port.streams[0].sink.end();
+      await until(() => port.streams[0].closes === 1);
+      const abort = new AbortController();
+      const headers = { 'last-event-id': 'x.y' };
+      await fetch(server.url('/v1/subscribe?pattern=a&since=5'), { headers, signal: abort.signal });
+      assert.deepEqual(port.streams[2].start, { last: null, age: 5, after: 'x.y' });
+      abort.abort();
+    });
+
     it('takes events before the subscription is complete', async () => {
-      port.onOpen = (sink) => assert.ok(sink.write('{}'));
+      port.onOpen = (sink) => assert.ok(sink.write('{}', 'message', '1'));
       const [reader] = await opened();
       await until(() => reader.text.includes('id: 1\ndata: {}\n\n'));
       assert.ok(reader.text.startsWith('retry:'));
@@ -93,7 +113,7 @@ describe('event stream', () => {
       reader.leave();
       await until(() => port.streams[0].closes > 0);
       assert.ok(sink.closed);
-      assert.equal(sink.write('{}'), false);
+      assert.equal(sink.write('{}', 'message', '1'), false);
       sink.end();
       assert.equal(port.streams[0].closes, 1);
     });
@@ -118,7 +138,7 @@ describe('event stream', () => {
       socket.write('GET /v1/subscribe?pattern=a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
       await until(() => port.streams.length === 1);
       const { sink } = port.streams[0];
-      sink.write('{"op":"goaway"}', 'goaway');
+      sink.write('{"op":"goaway"}', 'goaway', null);
       sink.end();
       assert.ok(sink.closed);
       assert.match(await readAll(socket), /event: goaway\ndata: \{"op":"goaway"\}\n\n/);
@@ -132,6 +152,12 @@ describe('event stream', () => {
         ['pattern=', 400, 'BAD_PATTERN'],
         ['pattern=a&pattern=b*', 400, 'BAD_PATTERN'],
         ['pattern=a&group=g', 400, 'BAD_OPTION'],
+        ['pattern=a&replay=5&since=5', 400, 'BAD_OPTION'],
+        ['pattern=a&replay=5&replay=5', 400, 'BAD_OPTION'],
+        ['pattern=a&replay=-1', 400, 'BAD_OPTION'],
+        ['pattern=a&replay=', 400, 'BAD_OPTION'],
+        ['pattern=a&replay=2147483648', 400, 'BAD_OPTION'],
+        ['pattern=a&since=1h', 400, 'BAD_OPTION'],
         [many, 429, 'LIMIT_REACHED'],
       ]) {
         const response = await fetch(server.url(`/v1/subscribe?${query}`));
@@ -178,7 +204,7 @@ describe('event stream', () => {
       const { sink } = port.streams[0];
       socket.pause();
       for (let i = 0; i < PATIENCE; i++) {
-        if (sink.write(EVENT)) continue;
+        if (sink.write(EVENT, 'message', null)) continue;
         // The kernel may still take what lies unsent.
         let room = false;
         sink.onDrain = () => {
@@ -202,7 +228,7 @@ describe('event stream', () => {
       };
       socket.resume();
       await until(() => drains === 1);
-      assert.ok(sink.write(EVENT));
+      assert.ok(sink.write(EVENT, 'message', null));
     });
 
     it('is closed after some heartbeats', async () => {
@@ -224,5 +250,8 @@ describe('event stream', () => {
     server = await DoorServer.open(port, { heartbeat: 10 });
     const [reader] = await opened();
     await until(() => reader.text.includes(':\n\n:\n\n'));
+    // One that can be resumed says how far it has come.
+    port.position = 'x.y';
+    await until(() => reader.text.includes('id: x.y\n\nid: x.y\n\n'));
   });
 });
