@@ -56,6 +56,13 @@ export class Wires {
     };
   }
 
+  /** As if nobody had ever been linked. */
+  cut(): void {
+    this.full = false;
+    this.readers.fill(null);
+    for (const paths of this.queues) for (const items of paths) items.length = 0;
+  }
+
   /** Delivers what waits for `slot`, one path after the other, until nothing waits for anybody. */
   run(paths: readonly [number, number]): void {
     for (let rest = true; rest; ) {

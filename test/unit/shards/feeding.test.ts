@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { C } from '../../../lib/telemetry/counters.js';
+import { BatchReader, Step } from '../../../lib/wire/batch.js';
+import { twoShards } from './two-shards.js';
+import { publish } from './wires.js';
+
+describe('mailboxes that feed consumers on two shards', () => {
+  const { run, open, consume, groupOn, assured, shards } = twoShards();
+
+  it('hand neighbours over together, but for those of another session or lane, and no more than a piece of memory holds', async () => {
+    const publisher = open(0, 'p');
+    const takers = [open(0, 'c'), open(0, 'd')];
+    const { group } = await groupOn(0, 0, takers[0].session);
+    await consume(0, takers[1].session, group, 'work.*');
+    const handed: string[][] = [];
+    for (const { session } of takers) {
+      const deliver = session.deliver.bind(session);
+      session.deliver = (lane, src, start, end) => {
+        const frames = new BatchReader();
+        frames.open(src, start, end, 1 << 20);
+        const lanes: string[] = [];
+        while (frames.next() === Step.frame) {
+          assert.equal(frames.lane, lane);
+          lanes.push(`${session.agent.agentId}${lane}`);
+        }
+        assert.ok(end - start < 65_536);
+        handed.push(lanes);
+        return deliver(lane, src, start, end, 0);
+      };
+    }
+    const ids = ['a', 'b', 'e', 'f'];
+    for (const [i, id] of ids.entries()) assured(0, publisher.session, 'work.x', id, 0, {}, i < 2 ? 0 : 4);
+    run();
+    assert.deepEqual(handed.flat().sort(), ['c0', 'c4', 'd0', 'd4']);
+    assert.deepEqual(takers.flatMap(({ taker }) => taker.texts).sort(), ids);
+    shards[0].sessions.lost(takers[1].session, false);
+    run();
+    handed.length = 0;
+    for (const id of ['1', '2', '3']) assured(0, publisher.session, 'work.x', id);
+    for (const id of ['4', '5']) assured(0, publisher.session, 'work.x', id, 60_000);
+    run();
+    assert.deepEqual(
+      handed.map(({ length }) => length),
+      [3, 1, 1],
+    );
+  });
+
+  it('give a consumer nothing that is small enough ahead of what its way had no room for', async () => {
+    const publisher = open(0, 'p');
+    const slow = open(0, 'slow');
+    await groupOn(0, 0, slow.session, { lease: 60_000 });
+    shards[0].interest.subscribe(slow.session, ['noise']);
+    run();
+    // Its socket takes nothing, and there is room for 40 KiB before something is shed.
+    slow.taker.unsent = 64 * 1024;
+    slow.session.pressure.shed();
+    for (let i = 0; i < 2; i++) publish(shards[0], publisher.session, 'noise', 2, 42 * 1024);
+    run();
+    for (const [id, size] of [
+      ['large', 50_000],
+      ['less', 30_000],
+    ] as const)
+      assured(0, publisher.session, 'work.x', id, size);
+    run();
+    slow.taker.unsent = 0;
+    slow.session.touch();
+    run();
+    shards[0].mailboxes.check();
+    run();
+    assert.deepEqual(
+      slow.taker.got.map(({ text }) => text.trim()),
+      ['large', 'less'],
+    );
+  });
+
+  for (const home of [0, 1]) {
+    it(`on shard ${home} get back what finds its way full, and give it to another consumer, or when there is room`, async () => {
+      const publisher = open(0, 'p');
+      const [slow, quick] = [open(1, 'slow'), open(1, 'quick')];
+      const { group, mailbox } = await groupOn(home, 1, slow.session, { lease: 60_000 });
+      shards[1].interest.subscribe(slow.session, ['noise']);
+      run();
+      // Its socket takes nothing, and what waits for it is to be shed.
+      slow.taker.unsent = 64 * 1024;
+      slow.session.pressure.shed();
+      for (const id of ['a', 'b', 'c']) assured(0, publisher.session, 'work.x', id, 0, {}, 4);
+      run();
+      assert.equal(slow.session.lanes.bytes > 0, true, 'they wait in its backlog');
+      // Up to the brim.
+      for (const size of [31 * 1024, 1024, 1])
+        for (let i = 0; i < 40; i++) publish(shards[0], publisher.session, 'noise', 0, size);
+      run();
+      assert.equal(shards[home].exchange.counters[C.mailboxReturned], 3, 'shed for what is more urgent');
+      await consume(1, quick.session, group, 'work.*', { lease: 60_000 });
+      run();
+      assert.deepEqual(
+        quick.taker.got.map(({ text, attempt, repeated }) => [text, attempt, repeated]),
+        ['a', 'b', 'c'].map((text) => [text, 1, false]),
+      );
+      shards[1].consuming.leave(quick.session, mailbox);
+      run();
+      shards[home].mailboxes.check();
+      run();
+      assert.equal(shards[home].exchange.counters[C.mailboxReturned] > 3, true, 'there was no room at all');
+      // Now its socket takes everything.
+      slow.taker.unsent = 0;
+      slow.session.touch();
+      run();
+      shards[home].mailboxes.check();
+      run();
+      assert.deepEqual(
+        slow.taker.got.map(({ text, attempt }) => [text, attempt]),
+        ['a', 'b', 'c'].map((text) => [text, 1]),
+      );
+    });
+  }
+});
