@@ -34,6 +34,9 @@ export interface ClusterNode {
 /** The largest batch that a link carries (bytes). */
 export const MAX_NODE_BATCH = 128 * 1024;
 
+/** The most that may be unsent on a link (bytes). */
+export const MAX_NODE_UNSENT = 8 << 20;
+
 /**
  * The way to one other node: batches in order, each once. It outlives the streams that carry it (what was not acknowledged is sent
  * again on the next one) and ends when either process ends or the node is given up.
@@ -42,7 +45,7 @@ export interface NodeLink {
   readonly node: string;
   /** Bytes that were handed over and have not gone yet, as a socket has them. While there is no stream they wait; so whoever sends looks here first. */
   readonly unsent: number;
-  /** Copies the batch `src[start, end)`, at most MAX_NODE_BATCH bytes. Throws RangeError past that. */
+  /** Copies the batch `src[start, end)`. Throws RangeError past MAX_NODE_BATCH bytes, and when more than MAX_NODE_UNSENT would be unsent. */
   send(src: Uint8Array, start: number, end: number): void;
 }
 
