@@ -8,13 +8,13 @@ import type { MeshMessage } from './message.js';
 /** Seen from the compiled file, dist/discovery/. */
 const SCHEMAS = new URL('../../discovery/schemas/', import.meta.url);
 
-function load(name: string): AvroPayload {
+export function loadSchema(name: string): AvroPayload {
   return avroPayload(JSON.parse(readFileSync(new URL(`${name}.avsc`, SCHEMAS), 'utf8')) as AvroSchema);
 }
 
 /** The place in here is the first byte of the message. */
 const TYPES = ['heartbeat', 'farewell', 'changes', 'pull', 'digest'] as const;
-const PAYLOADS = TYPES.map(load);
+const PAYLOADS = TYPES.map(loadSchema);
 
 export function encodeMessage(message: MeshMessage): Uint8Array {
   const type = TYPES.indexOf(message.type);
