@@ -27,7 +27,7 @@ export interface PublicAgentRecord {
 export interface AgentRecord extends PublicAgentRecord {
   /** The session it lives in. Whoever knows it may resume it, so it does not leave the bus. */
   readonly session: string;
-  /** Of the session: whoever accepts an agent takes a higher one than any that the agent has had on this node, or is known to have had. */
+  /** Of the session: whoever accepts an agent takes a higher one than any that the agent is known to have had, and than the time by its clock. */
   readonly epoch: number;
   /** The sender number on its node. */
   readonly sender: number;
@@ -292,6 +292,12 @@ export class Directory {
       gone.push(entry.record);
     }
     return gone;
+  }
+
+  /** Nothing is known of the agents of a node: those that are not offline are suspect. */
+  suspect(node: string, now: number): void {
+    for (const entry of this.byNode.get(node)?.after(null) ?? [])
+      if (entry.record.state !== 'offline') this.change(entry, 'suspect', now);
   }
 
   /** Forgets the records that have been offline for `offlineAge`; returns how many. */

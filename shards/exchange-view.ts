@@ -21,6 +21,15 @@ export interface ExchangeSettings {
   window: number;
   maxPayload: number;
   maxTopics: number;
+  /** Where what leaves for sessions is counted: agents, or other nodes. */
+  out: OutCells;
+}
+
+/** Cells of counters. */
+export interface OutCells {
+  readonly frames: number;
+  readonly bytes: number;
+  readonly batches: number;
 }
 
 /** `S` is the session, `P` the peer: they are told of, not asked. */

@@ -185,8 +185,12 @@ export class Exchange implements ExchangeView<Session, Peer> {
 
   /** Counts a topic that was spelled out, and gives it an id when that begins to pay. */
   seen(topic: Topic<Route>): TopicId<Route> | null {
+    return topic.id !== 0 || ++topic.hits >= SEEN_BEFORE_ID ? this.idOf(topic) : null;
+  }
+
+  /** The id of a topic that is known to be used; null when there is none left. */
+  idOf(topic: Topic<Route>): TopicId<Route> | null {
     if (topic.id !== 0) return this.topicIds.find(topic.id) ?? null;
-    if (++topic.hits < SEEN_BEFORE_ID) return null;
     const id = this.topicIds.allot(topic);
     if (id !== null) this.topics.pin(topic);
     return id;
@@ -299,9 +303,10 @@ export class Exchange implements ExchangeView<Session, Peer> {
   }
 
   countOut(frames: number, bytes: number): void {
-    this.counters[C.deliveriesOut] += frames;
-    this.counters[C.deliveryBytesOut] += bytes;
-    this.counters[C.batchesOut]++;
+    const { out } = this.settings;
+    this.counters[out.frames] += frames;
+    this.counters[out.bytes] += bytes;
+    this.counters[out.batches]++;
   }
 
   countToLink(frames: number, bytes: number): void {
@@ -340,8 +345,12 @@ export class Exchange implements ExchangeView<Session, Peer> {
         return;
       }
     }
-    const topic = this.topicTextOf(bytes, start);
-    this.#ledger.count(topic === null ? '' : topicRoot(topic), reason, frames);
+    this.droppedOn(this.topicTextOf(bytes, start) ?? '', reason, frames);
+  }
+
+  /** The same for messages whose topic is `text`; '': it is not known. */
+  droppedOn(text: string, reason: Reason, frames: number): void {
+    this.#ledger.count(topicRoot(text), reason, frames);
   }
 
   droppedChunk(chunk: Chunk, reason: Reason = Reason.shed, consumer = 0): void {

@@ -31,8 +31,12 @@ export class Interest {
   /** The barrier that this turn's changes wait for; told to the peers when the turn ends. */
   #next: Barrier | null;
 
-  constructor(exchange: Exchange) {
+  readonly #onHeard: (patterns: readonly string[]) => void;
+
+  /** `onHeard`: peers have said something of these patterns. */
+  constructor(exchange: Exchange, onHeard: (patterns: readonly string[]) => void = noop) {
     this.#exchange = exchange;
+    this.#onHeard = onHeard;
     this.#counts = new Map();
     this.#barriers = new Map();
     this.#lastBarrier = 0;
@@ -99,6 +103,8 @@ export class Interest {
       this.#exchange.trie.remove(pattern, peer);
       this.#exchange.topics.invalidate(pattern);
     }
+    this.#onHeard(add);
+    this.#onHeard(remove);
   }
 
   /** A peer is gone, or starts anew. */

@@ -99,6 +99,7 @@ class Primary implements RunningNode {
   readonly #log: NodeLog;
   readonly #options: StartOptions;
   readonly #instance: string;
+  readonly #clockOffset: number;
   readonly #supervisor: Supervisor;
   readonly #acceptor: Acceptor;
   readonly #onExit: () => void;
@@ -118,6 +119,7 @@ class Primary implements RunningNode {
     this.#log = log;
     this.#options = options;
     this.#instance = randomBytes(6).toString('hex');
+    this.#clockOffset = Date.now() - Number(process.hrtime.bigint() / 1_000_000n);
     this.#accept = options.accept ?? 'primary';
     this.#address = { host: config.host, port: config.port };
     this.#ground = null;
@@ -287,6 +289,7 @@ class Primary implements RunningNode {
       counterFile: ground.counterFile,
       socketsDir: ground.socketsDir,
       epochs,
+      clockOffset: this.#clockOffset,
       accept: this.#accept,
       listen: this.#address,
       config: this.#config,

@@ -31,7 +31,7 @@ import type { TopicId } from './topic-ids.js';
 /** Only the bus itself may say who is there. */
 const PRESENCE_PREFIX = 'system.agent.';
 /** Flags of frames that must be looked at one by one. */
-const SINGLE = Flag.extensions | Flag.assured | Flag.retain | EXTENSION_FLAGS;
+export const SINGLE = Flag.extensions | Flag.assured | Flag.retain | EXTENSION_FLAGS;
 
 /** Why an agent may not publish on `topic`, which is text of any kind; null when it may. */
 export function publishProblem(topic: string): { code: ErrorCode; message: string } | null {
@@ -45,7 +45,7 @@ export function publishProblem(topic: string): { code: ErrorCode; message: strin
 }
 
 /** That of an agent or a capability: who publishes to it is told when nobody is there. */
-function isAddress(topic: string): boolean {
+export function isAddress(topic: string): boolean {
   return topic.startsWith(AGENT_PREFIX) || topic.startsWith(CAPABILITY_PREFIX);
 }
 

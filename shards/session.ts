@@ -231,6 +231,15 @@ export class Session implements LanesOwner {
     this.touch();
   }
 
+  /** What waits for it will not be delivered. */
+  discard(reason: Reason): void {
+    const exchange = this.#exchange;
+    exchange.backlogBytes -= this.lanes.bytes;
+    for (let chunk = this.lanes.shed(-1); chunk !== null; chunk = this.lanes.shed(-1))
+      exchange.droppedChunk(chunk, reason);
+    this.lanes.clear();
+  }
+
   /** Puts a finished control frame, an answer, in line ahead of every message. */
   control(frame: Uint8Array): void {
     if (this.lanes.control.bytes === 0) this.#answers = 0;

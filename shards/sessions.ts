@@ -2,17 +2,17 @@
  * The sessions of this shard from hello to end: who they are, whether they live, and what the directory and the
  * presence topics say of them.
  */
-import { type AgentRecord, type AgentState, Directory, publicRecord } from '../lib/directory.js';
+import type { AgentRecord, AgentState, Directory } from '../lib/directory.js';
 import { FlowbusError } from '../lib/errors.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import { agentAddress } from '../lib/topics/topic.js';
 import type { Hello } from '../lib/wire/control.js';
-import { Encoding, LANE_NORMAL } from '../lib/wire/frame.js';
-import { FrameWriter } from '../lib/wire/writer.js';
+import { LANE_NORMAL } from '../lib/wire/frame.js';
 import type { Exchange } from './exchange.js';
 import type { Interest } from './interest.js';
 import type { Peer } from './peer.js';
+import { Presence } from './presence.js';
 import type { SenderId } from './sender-ids.js';
 import { Session, type Sink } from './session.js';
 import { newSessionName } from './session-names.js';
@@ -21,8 +21,8 @@ import { encodeTalk } from './talk.js';
 export interface SessionSettings {
   node: string;
   slot: number;
-  /** Processes of shards that this node had started when it started this one, this one included. */
-  forks: number;
+  /** What is added to the monotonic clock of the machine to have milliseconds since the Unix epoch; the same for all workers. */
+  clockOffset: number;
   heartbeatInterval: number;
   /** How long a session outlives its connection (ms). */
   resumeWindow: number;
@@ -51,10 +51,12 @@ const DROPPED_BY: Readonly<Record<GoawayCode | 'gone', Reason>> = {
 };
 
 /**
- * Epochs for each process of the node, those started later above those started before: nobody tells a new process of
- * agents that are offline, and yet it must give each that comes back a higher epoch than it had. Room for 2^33 processes.
+ * Epochs begin at the time when the agent came, so many for each millisecond: exact until the year 2248. They are above the highest that is known of
+ * the agent, so whichever way the clocks of two nodes differ, the newer session wins wherever the older one is known. The clock alone decides
+ * where it is not: when an agent comes back to a node that has restarted, or that has not heard yet where it was. Then a clock that is behind
+ * may let the older session win; never both, and not for longer than that one lives.
  */
-const EPOCHS = 2 ** 20;
+const EPOCHS = 1024;
 
 const NO_PATTERNS: ReadonlySet<string> = new Set();
 
@@ -66,7 +68,7 @@ export interface Opened {
 }
 
 export class Sessions {
-  readonly directory: Directory;
+  readonly presence: Presence;
   readonly #exchange: Exchange;
   readonly #interest: Interest;
   readonly #settings: SessionSettings;
@@ -74,7 +76,6 @@ export class Sessions {
   readonly #byId: Map<string, Session>;
   readonly #byAgent: Map<string, Session>;
   readonly #byIndex: (Session | undefined)[];
-  readonly #writer: FrameWriter;
   #attached: number;
   #agents: number;
   #held: number;
@@ -93,8 +94,11 @@ export class Sessions {
     this.#held = 0;
     this.#checkedAt = exchange.now;
     this.#deaf = false;
-    this.#writer = new FrameWriter(exchange.settings.maxPayload);
-    this.directory = new Directory({ onLost: (loser, winner) => this.#outlived(loser, winner) });
+    this.presence = new Presence(exchange, (loser, winner) => this.#outlived(loser, winner));
+  }
+
+  get directory(): Directory {
+    return this.presence.directory;
   }
 
   get size(): number {
@@ -126,12 +130,7 @@ export class Sessions {
   }
 
   locate(agentId: string): Session | Peer | null {
-    const own = this.#byAgent.get(agentId);
-    if (own !== undefined) return own;
-    const record = this.directory.get(agentId);
-    if (record === null || record.state === 'offline' || record.node !== this.#settings.node) return null;
-    // While that worker begins anew its agents are offline, until it speaks of them.
-    return this.#exchange.peers[record.shard] ?? null;
+    return this.#byAgent.get(agentId) ?? this.presence.locate(agentId);
   }
 
   /**
@@ -165,7 +164,7 @@ export class Sessions {
     this.#byAgent.set(hello.agentId, session);
     exchange.topics.invalidate(agentAddress(hello.agentId));
     this.#interest.subscribe(session, hello.subscriptions);
-    this.#announce(session.agent);
+    this.presence.announce(session.agent);
     return { session, resumed: false, missed: hello.resume === null ? 0 : -1 };
   }
 
@@ -220,7 +219,7 @@ export class Sessions {
     sink?.close(code, message, code === 'SHUTTING_DOWN' || code === 'HEARTBEAT_TIMEOUT');
     this.#exchange.leave(session, code !== null && code !== 'SHUTTING_DOWN');
     this.#interest.unsubscribe(session, session.patterns);
-    this.#dropWaiting(session, DROPPED_BY[code ?? 'gone']);
+    session.discard(DROPPED_BY[code ?? 'gone']);
     session.release();
     this.#forget(session);
     if (this.directory.get(session.agent.agentId)?.session === session.id) this.#setState(session, 'offline');
@@ -263,25 +262,9 @@ export class Sessions {
     this.directory.expire(Date.now());
   }
 
-  /** A peer speaks of one of its agents. */
-  heard(record: AgentRecord): void {
-    const before = this.directory.get(record.agentId);
-    if (this.directory.put(record, Date.now()) === 'stale') return;
-    if (before?.shard !== record.shard || (before.state === 'offline') !== (record.state === 'offline'))
-      this.#exchange.topics.invalidate(agentAddress(record.agentId));
-  }
-
   /** Tells a peer of all agents here. */
   sync(tell: (bytes: Uint8Array) => void): void {
     for (const session of this.#byAgent.values()) tell(encodeTalk({ t: 'agent', record: session.agent }));
-  }
-
-  /** A peer's process is gone, and its agents with it. Each shard tells its own sessions, so that each hears it once. */
-  peerLost(slot: number): void {
-    for (const record of this.directory.removeNodeShard(this.#settings.node, slot, Date.now())) {
-      this.#exchange.topics.invalidate(agentAddress(record.agentId));
-      this.#publishPresence(record, false);
-    }
   }
 
   /** From now on nothing is read from any agent: none is taken for dead. */
@@ -351,9 +334,14 @@ export class Sessions {
       since: Date.now() * 1000,
       metadata: hello.metadata,
       session,
-      epoch: Math.max(this.directory.get(hello.agentId)?.epoch ?? 0, this.#settings.forks * EPOCHS) + 1,
+      epoch: this.#epochFor(hello.agentId),
       sender: sender.number,
     };
+  }
+
+  #epochFor(agentId: string): number {
+    const time = Math.floor((this.#settings.clockOffset + this.#exchange.clock) * EPOCHS);
+    return Math.max(this.directory.get(agentId)?.epoch ?? 0, time) + 1;
   }
 
   /** Two sessions of one agent: the newer stays. */
@@ -376,62 +364,12 @@ export class Sessions {
     this.#exchange.topics.invalidate(agentAddress(session.agent.agentId));
   }
 
-  #dropWaiting(session: Session, reason: Reason): void {
-    const exchange = this.#exchange;
-    exchange.backlogBytes -= session.lanes.bytes;
-    for (let chunk = session.lanes.shed(-1); chunk !== null; chunk = session.lanes.shed(-1))
-      exchange.droppedChunk(chunk, reason);
-    session.lanes.clear();
-  }
-
   #setState(session: Session, state: AgentState): void {
     if (session.agent.state === state) return;
     const before = session.agent.state;
     session.agent = { ...session.agent, state, since: Date.now() * 1000 };
     this.directory.put(session.agent, Date.now());
-    if (state === 'offline' || before === 'offline') this.#announce(session.agent);
-    else this.#tellPeers(session.agent);
-  }
-
-  #announce(record: AgentRecord): void {
-    this.#tellPeers(record);
-    this.#publishPresence(record, true);
-  }
-
-  #tellPeers(record: AgentRecord): void {
-    const bytes = encodeTalk({ t: 'agent', record });
-    for (const peer of this.#exchange.peers) peer?.tell(bytes);
-    this.#exchange.tick();
-  }
-
-  #publishPresence(record: AgentRecord, onward: boolean): void {
-    const exchange = this.#exchange;
-    const topic = `system.agent.${record.agentId}.${record.state === 'offline' ? 'offline' : 'online'}`;
-    const route = exchange.route(topic);
-    if (route.empty) return;
-    const bus = exchange.senders.bus;
-    const frame = this.#writer.publish({
-      topic,
-      sender: bus.number,
-      from: bus.text,
-      lane: LANE_NORMAL,
-      encoding: Encoding.json,
-      payload: Buffer.from(JSON.stringify(publicRecord(record))),
-    });
-    exchange.tick();
-    exchange.deliver(
-      route,
-      null,
-      bus,
-      frame,
-      0,
-      frame.length,
-      1,
-      LANE_NORMAL,
-      false,
-      exchange.now,
-      0,
-      onward,
-    );
+    if (state === 'offline' || before === 'offline') this.presence.announce(session.agent);
+    else this.presence.tell(session.agent);
   }
 }

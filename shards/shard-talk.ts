@@ -1,5 +1,4 @@
 /** What the workers of a node say to a shard beside what every worker hears: of agents and of mailboxes. */
-import type { AgentRecord } from '../lib/directory.js';
 import { RecordKind } from '../lib/links.js';
 import { OFFSET_LANE } from '../lib/wire/frame.js';
 import type { Assured } from './assured.js';
@@ -42,7 +41,11 @@ export class ShardTalk implements WorkerTalk {
     const { table, mailboxes, consuming, backpressure, desk } = this.#office;
     switch (talk.t) {
       case 'agent':
-        this.#sessions.heard(talk.record as AgentRecord);
+        this.#sessions.presence.heard(talk.record);
+        break;
+      case 'node':
+        if (talk.state === 'gone') this.#sessions.presence.nodeGone(talk.node);
+        else this.#sessions.presence.nodeSuspect(talk.node);
         break;
       case 'mailboxes':
         if (talk.renew) table.renew(peer.slot);
@@ -120,7 +123,7 @@ export class ShardTalk implements WorkerTalk {
 
   /** Its sessions are no consumers any more, and what it had not answered may or may not be stored. */
   lost(slot: number): void {
-    this.#sessions.peerLost(slot);
+    this.#sessions.presence.peerLost(slot);
     this.#office.consuming.peerLost(slot);
     this.#office.assured.peerLost(slot);
     this.#office.backpressure.peerLost(slot);

@@ -37,13 +37,15 @@ const SYNC_TIMEOUT = 5000;
 /** Bytes that may wait for all connections of a node, shared out to its shards. */
 const NODE_BACKLOG = 2 * 1024 * 1024 * 1024;
 
+const TO_AGENTS = { frames: C.deliveriesOut, bytes: C.deliveryBytesOut, batches: C.batchesOut };
+
 export interface ShardBoot {
   slot: number;
   /** All of the node. Slots behind those of the shards are the gateway's to other nodes. */
   workers: number;
   incarnation: number;
-  /** By slot: the incarnation that was last forked there, this one included. */
-  epochs: readonly number[];
+  /** Unix time less the machine's monotonic clock (ms), the same for all workers of the node. */
+  clockOffset: number;
   node: string;
   config: BrokerConfig;
 }
@@ -78,7 +80,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     history: History = NO_HISTORY,
     retained: Retained = new Retained(0, null),
   ) {
-    const { config, slot, workers, incarnation, epochs, node } = boot;
+    const { config, slot, workers, incarnation, clockOffset, node } = boot;
     this.links = links;
     this.#counters = block.counters;
     this.#onBreaker = onBreaker;
@@ -97,6 +99,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
         window: config.window,
         maxPayload: config.maxPayload,
         maxTopics: config.maxTopics,
+        out: TO_AGENTS,
       },
       this,
       block,
@@ -105,7 +108,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.sessions = new Sessions(this.exchange, this.interest, {
       node,
       slot,
-      forks: epochs.reduce((sum, epoch) => sum + epoch, 0),
+      clockOffset,
       heartbeatInterval: config.heartbeatInterval,
       resumeWindow: config.resumeWindow,
       maxSubscriptions: config.maxSubscriptions,

@@ -12,8 +12,10 @@ import type { MailboxNotice } from './mailbox-ref.js';
 export type Talk =
   /** Patterns that have got their first, or lost their last, subscriber there. */
   | { t: 'interest'; add: string[]; remove: string[] }
-  /** An agent came, changed its state, or left (state offline). */
+  /** An agent came, changed its state, or left (state offline): one of that worker, or of another node if it is the gateway. */
   | { t: 'agent'; record: AgentRecord }
+  /** Another node is not heard for a while, or given up. */
+  | { t: 'node'; node: string; state: 'suspect' | 'gone' }
   /** Mailboxes that live there, or have ceased to. `renew`: these, and what follows until `synced`, are all. */
   | { t: 'mailboxes'; add: MailboxNotice[]; remove: number[]; renew: boolean }
   /** A session there wants to consume from a mailbox here, and the answer; or wants to no more. `ref` 0: without an answer. */

@@ -30,6 +30,8 @@ export interface BootData {
   socketsDir: string;
   /** By slot: the incarnation that the primary last forked there, 0 where there was none. Includes this worker's own. */
   epochs: number[];
+  /** Unix time less the machine's monotonic clock (ms) when the node began: a time that no setting of the clock moves back. */
+  clockOffset: number;
   /**
    * Who accepts connections. `primary`: they come as `connection` messages, and the worker does not listen.
    * `self`: the worker listens at `listen` itself (cluster's round robin stands behind it) before it says `ready`.

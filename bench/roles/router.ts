@@ -33,7 +33,7 @@ const NO_LINKS: Links = {
 };
 
 const { exchange, sessions } = new Shard(
-  { slot: 0, workers: 1, incarnation: 0, epochs: [0], node: 'bench', config: makeConfig({ shards: 1 }) },
+  { slot: 0, workers: 1, incarnation: 0, clockOffset: 0, node: 'bench', config: makeConfig({ shards: 1 }) },
   NO_LINKS,
   attachBlock(new ArrayBuffer(TELEMETRY_BYTES)),
   () => {},

@@ -101,6 +101,12 @@ export const C = {
   replayed: 82,
   retained: 83,
   retainedBytes: 84,
+  nodes: 85,
+  nodeFramesIn: 86,
+  nodeBytesIn: 87,
+  nodeFramesOut: 88,
+  nodeBytesOut: 89,
+  nodeBatchesOut: 90,
 } as const;
 export type CounterName = keyof typeof C;
 
@@ -149,6 +155,8 @@ const ROUTED = 'Frames routed, by how many takers (sessions here, other workers)
 const ROUTES = 'Look-ups in the route cache.';
 const LINK_FRAMES = 'Frames over the links to the other workers.';
 const LINK_BYTES = 'Bytes over the links to the other workers.';
+const NODE_FRAMES = 'Messages over the links with other nodes.';
+const NODE_BYTES = 'Bytes over the links with other nodes.';
 const UNDER_PRESSURE =
   'Mailboxes that are over 80 % full and not down to 60 % yet; in an emergency, from 95 % on, they take no live messages.';
 const HTTP = 'HTTP requests answered, by class of status.';
@@ -255,6 +263,12 @@ export const METRICS: Readonly<Record<CounterName, MetricEntry>> = {
   replayed: counter('replayed', 'Messages of the past that were put in line for agents.'),
   retained: gauge('retained', 'Topics whose last value is kept for those who subscribe later.', 'max'),
   retainedBytes: gauge('retained_bytes', 'Bytes of the shared memory that these take.'),
+  nodes: gauge('nodes', 'Other nodes with which there is a link.'),
+  nodeFramesIn: counter('node_frames', NODE_FRAMES, { direction: 'in' }),
+  nodeBytesIn: counter('node_bytes', NODE_BYTES, { direction: 'in' }),
+  nodeFramesOut: counter('node_frames', NODE_FRAMES, { direction: 'out' }),
+  nodeBytesOut: counter('node_bytes', NODE_BYTES, { direction: 'out' }),
+  nodeBatchesOut: counter('node_batches', 'Batches handed to the links with other nodes.'),
 };
 
 /** In the order of the cells. */

@@ -41,7 +41,7 @@ export const MAX_BREAKER_WINDOW = 86_400_000;
 export const MAX_COOL_DOWN = 3_600_000;
 /** `group:`, a name, a colon and a pattern. */
 export const MAX_MAILBOX_NAME = 512;
-const MAX_SHARD = 255;
+export const MAX_SHARD = 255;
 const MAX_INT = 0x7fffffff;
 
 /** What a client that comes back knows of the session that it had. */

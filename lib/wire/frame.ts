@@ -67,9 +67,10 @@ export const FrameType = {
   past: 25,
   replaying: 26,
   place: 27,
+  hold: 28,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
-export const LAST_FRAME_TYPE = FrameType.place;
+export const LAST_FRAME_TYPE = FrameType.hold;
 
 export const Flag = {
   assured: 1,

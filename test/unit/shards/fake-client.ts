@@ -35,7 +35,7 @@ export function aloneShard(): { shard: Shard; context: DoorContext } {
   const config = makeConfig({ shards: 1, node: 'n', maxSubscriptions: 20 });
   const block = attachBlock(new ArrayBuffer(TELEMETRY_BYTES));
   const shard = new Shard(
-    { slot: 0, workers: 1, incarnation: 1, epochs: [1], node: 'n', config },
+    { slot: 0, workers: 1, incarnation: 1, clockOffset: 0, node: 'n', config },
     noLinks,
     block,
     () => {},

@@ -139,7 +139,7 @@ export function makeShard(
       slot,
       workers: 2,
       incarnation,
-      epochs: slot === 0 ? [incarnation, 1] : [1, incarnation],
+      clockOffset: 0,
       node: 'n',
       config,
     },

@@ -32,6 +32,7 @@ import {
   writeU32,
   writeU64,
 } from '../../../../lib/wire/frame.js';
+import { holdFrame } from '../../../../lib/wire/node-link.js';
 import {
   PastKind,
   PLACE_FRAME,
@@ -329,6 +330,7 @@ export const VECTORS: Readonly<Record<string, Vector>> = {
     }),
   },
   topic: { bytes: topicAnnouncement(TOPIC_ID, utf8(TOPIC)) },
+  hold: { bytes: holdFrame(131_077, true) },
   'publish-assured': { from: AGENT, topic: ORDER_TOPIC, bytes: assuredFrame() },
   stored: { bytes: frame(FrameType.ack, storedAck(), {}) },
   consume: { bytes: control(avroControl, 'consume', 8, CONTROL_VALUES.consume) },
