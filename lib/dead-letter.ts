@@ -19,11 +19,12 @@ export type LetterKind = (typeof LETTER_KINDS)[number];
  *   circuit-breaker     its time was over while the circuit breaker of every consumer was open
  *   agent-unavailable   its time was over before anybody had tried, or the last consumer that tried broke off
  *   network-timeout     the last attempt ended with the lease, without a word from a consumer that stayed connected
- *   unknown-error       the last attempt was nacked
+ *   unknown-error       the last attempt was nacked, or it is larger than the broker delivers by now
  */
 export function kindOf(cause: Cause, attempts: readonly Attempt[] | null, breakersOpen: boolean): LetterKind {
   if (cause === 'checksum') return 'message-corruption';
   if (cause === 'consumers' || cause === 'crash') return 'poison-message';
+  if (cause === 'too-large') return 'unknown-error';
   if (cause === 'expired' && breakersOpen) return 'circuit-breaker';
   switch (attempts?.at(-1)?.outcome) {
     case 'timeout':

@@ -5,10 +5,11 @@ import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { keyOfFrame } from '../lib/wire/delivery.js';
 import { Flag, OFFSET_FLAGS } from '../lib/wire/frame.js';
 import { readTimeToLive } from '../lib/wire/ttl.js';
-import type { DeadLetter, LetterNote } from './dead-letters.js';
+import type { DeadLetter } from './dead-letters.js';
 import type { Home } from './home.js';
 import type { Integrity } from './integrity.js';
 import type { Journal } from './journal/journal.js';
+import type { LetterNote } from './letter-note.js';
 
 /** A dead letter as workers send it to each other: as JSON. */
 export interface PackedLetter {
@@ -35,10 +36,14 @@ export interface Revival {
   letter: PackedLetter;
 }
 
-/** Puts letters back into their mailboxes, with one write. What hinders each: MAILBOX_FULL, JOURNAL_FULL, CHECKSUM_MISMATCH. */
+/**
+ * Puts letters back into their mailboxes, with one write. What hinders each: MAILBOX_FULL, JOURNAL_FULL, CHECKSUM_MISMATCH,
+ * PAYLOAD_TOO_LARGE: its frame has more than `largest` bytes.
+ */
 export function reviveAll(
   journal: Journal,
   integrity: Integrity,
+  largest: number,
   dead: readonly Revival[],
   wall: number,
 ): (ErrorCode | null)[] {
@@ -47,6 +52,7 @@ export function reviveAll(
     const { from, topic } = letter;
     const frame = Buffer.from(letter.frame, 'base64');
     if (!integrity.holds(from, topic, frame, 0, frame.length)) return 'CHECKSUM_MISMATCH';
+    if (frame.length > largest) return 'PAYLOAD_TOO_LARGE';
     if (!home.mailbox.hasRoom(frame.length)) return 'MAILBOX_FULL';
     if (!journal.hasRoom(frame.length)) return 'JOURNAL_FULL';
     revived.push([home, revive(journal, home, letter, frame, wall)]);

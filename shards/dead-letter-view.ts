@@ -8,7 +8,8 @@ import { Encoding, Flag, HEADER_SIZE, LANES, OFFSET_TOPIC_LENGTH } from '../lib/
 import { dataOf } from '../lib/wire/json.js';
 import { readUtf8, toHex } from '../lib/wire/text.js';
 import type { PackedLetter } from './dead-letter-replay.js';
-import type { DeadLetter, LetterNote } from './dead-letters.js';
+import type { DeadLetter } from './dead-letters.js';
+import type { LetterNote } from './letter-note.js';
 
 /** UTF-16 units of a reason in a list. */
 const MAX_LISTED_REASON = 200;

@@ -9,13 +9,14 @@
  */
 import { join } from 'node:path';
 import { LETTER_KINDS, type LetterFilter, type LetterKind } from '../lib/dead-letter.js';
-import type { Attempt, Cause, Life } from '../lib/queues/attempts.js';
+import type { Cause } from '../lib/queues/attempts.js';
 import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { C } from '../lib/telemetry/counters.js';
 import { decodeTopic, matches } from '../lib/topics/topic.js';
 import { HEADER_SIZE, OFFSET_TOPIC_LENGTH, readU32, writeU32 } from '../lib/wire/frame.js';
 import { type Held, Journal, type JournalSettings } from './journal/journal.js';
 import type { JournalVisitor, ReadMessage } from './journal/records.js';
+import { type LetterNote, readLetterNote } from './letter-note.js';
 
 /** Small ones, since a segment stays until all in it has gone. */
 const SEGMENT_BYTES = 1024 * 1024;
@@ -26,17 +27,6 @@ const MAX_LOOKS = 100_000;
 export interface LetterLimits {
   readonly maxBytes: number;
   readonly maxAge: number;
-}
-
-/** What is known of a letter beside the message. */
-export interface LetterNote {
-  kind: LetterKind;
-  cause: Cause;
-  mailbox: string;
-  diedAt: number;
-  failures: number;
-  attempts: Attempt[];
-  lives: Life[];
 }
 
 /** One message that died, on its way into the journal. */
@@ -361,8 +351,9 @@ function readLetters(journal: Journal): DeadLetter[] {
     onMessage: (message: ReadMessage) => {
       const { offset, bytes, start, stored } = message;
       const from = start + 4;
-      const note = JSON.parse(Buffer.from(bytes.subarray(from, from + readU32(bytes, start))).toString());
-      const letter = new DeadLetter(offset, message, note as LetterNote);
+      const note = readLetterNote(Buffer.from(bytes.subarray(from, from + readU32(bytes, start))).toString());
+      if (note === null) return;
+      const letter = new DeadLetter(offset, message, note);
       letter.segment = segment;
       letter.stored = stored;
       letters.set(offset, letter);

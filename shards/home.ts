@@ -14,21 +14,12 @@ import { OFFSET_LANE } from '../lib/wire/frame.js';
 import type { PressureNotice } from './backpressure.js';
 import type { DeadLetters } from './dead-letters.js';
 import type { Integrity } from './integrity.js';
+import type { HomeRecord } from './journal/home-record.js';
 import type { Journal } from './journal/journal.js';
-import type { MailboxKind, MailboxNotice } from './mailbox-ref.js';
+import type { MailboxNotice } from './mailbox-ref.js';
 
 /** Repeats of at least that many messages back are recognised. */
 export const KNOWN_IDS = 65_536;
-
-/** What the journal holds of a mailbox beside its messages. */
-export interface HomeRecord {
-  name: string;
-  kind: MailboxKind;
-  pattern: string;
-  epoch: number;
-  policy: MailboxPolicy;
-  nextOffset: number;
-}
 
 /** Whom a mailbox tells what happens in it. */
 export interface HomeOffice {
@@ -47,6 +38,8 @@ export interface HomeGround {
   readonly office: HomeOffice;
   /** Milliseconds that it may hold live publishers without progress. */
   readonly stallLimit: number;
+  /** Bytes of a frame that can be delivered. */
+  readonly largest: number;
 }
 
 export class Home implements MailboxOwner {
@@ -72,6 +65,7 @@ export class Home implements MailboxOwner {
   readonly #journal: Journal;
   readonly #letters: DeadLetters;
   readonly #office: HomeOffice;
+  readonly #largest: number;
 
   /** `recent`: the ids that it has seen, if it was there before. */
   constructor(
@@ -85,6 +79,7 @@ export class Home implements MailboxOwner {
     this.#journal = ground.journal;
     this.#letters = ground.letters;
     this.#office = ground.office;
+    this.#largest = ground.largest;
     this.number = number;
     this.notice = notice;
     this.mailbox = new Mailbox(policy, this, ground.wheel, ground.shares);
@@ -153,11 +148,12 @@ export class Home implements MailboxOwner {
     else this.mailbox.put(entry);
   }
 
-  /** Takes back what a journal holds, if that is still what its publisher sealed. */
+  /** Takes back what a journal holds, if that is still what its publisher sealed, and `maxPayload` has not become too small for it. */
   takeBack(entry: MailboxEntry, wall: number, integrity: Integrity): void {
     const { from, topic, bytes, start, end } = entry;
-    if (integrity.holds(from, topic, bytes, start, end)) this.put(entry, wall);
-    else this.onDead(entry, 'checksum');
+    if (!integrity.holds(from, topic, bytes, start, end)) this.onDead(entry, 'checksum');
+    else if (entry.size > this.#largest) this.onDead(entry, 'too-large');
+    else this.put(entry, wall);
   }
 
   /** Makes a dead letter of what came for this mailbox, and was never in it. */

@@ -12,6 +12,7 @@ import type { RecentIds } from '../lib/queues/recent-ids.js';
 import { TimingWheel } from '../lib/queues/timing-wheel.js';
 import { C } from '../lib/telemetry/counters.js';
 import { type BreakerReason, MAX_PREFETCH } from '../lib/wire/control.js';
+import { DELIVERY_MARGIN } from '../lib/wire/delivery.js';
 import { Alarm } from './alarm.js';
 import type { PressureNotice } from './backpressure.js';
 import { type Revival, reviveAll } from './dead-letter-replay.js';
@@ -52,6 +53,8 @@ export class Mailboxes implements HomeOffice {
   readonly #policy: MailboxPolicy;
   readonly letters: DeadLetters;
   readonly #slot: number;
+  /** Bytes of a frame around which a deliver frame has room. */
+  readonly #largest: number;
   readonly #shares: Shares;
   #journal: Journal | null;
   #ground: HomeGround | null;
@@ -81,6 +84,7 @@ export class Mailboxes implements HomeOffice {
     this.#port = port;
     this.#policy = policy;
     this.#slot = exchange.settings.slot;
+    this.#largest = exchange.settings.maxPayload - DELIVERY_MARGIN;
     this.#shares = shares;
     this.letters = letters;
     this.#integrity = new Integrity();
@@ -124,6 +128,7 @@ export class Mailboxes implements HomeOffice {
       shares: this.#shares,
       office: this,
       stallLimit: this.#exchange.settings.stallLimit,
+      largest: this.#largest,
     };
     const wall = Date.now();
     for (const { number, record, segment, entries, recent } of recovery.mailboxes()) {
@@ -197,12 +202,12 @@ export class Mailboxes implements HomeOffice {
 
   /**
    * Puts dead letters back into mailboxes that live here. Resolves, when they are as safe as what is acked, with what hinders
-   * each: MAILBOX_FULL, JOURNAL_FULL, CHECKSUM_MISMATCH; null: nothing.
+   * each: MAILBOX_FULL, JOURNAL_FULL, CHECKSUM_MISMATCH, PAYLOAD_TOO_LARGE; null: nothing.
    */
   async revive(dead: readonly Revival[]): Promise<(ErrorCode | null)[]> {
     const journal = this.#opened();
     this.turn();
-    const codes = reviveAll(journal, this.#integrity, dead, Date.now());
+    const codes = reviveAll(journal, this.#integrity, this.#largest, dead, Date.now());
     for (const { home } of dead) this.touch(home);
     const safe = await new Promise<boolean>((resolve) => journal.settled(resolve));
     return codes.map((code) => code ?? (safe ? null : 'MAILBOX_UNAVAILABLE'));

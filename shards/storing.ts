@@ -1,8 +1,9 @@
 /** How messages come into the mailboxes of this slot: into the journal's open block and into the mailbox; who waits is told when the block is written. */
+import type { ErrorCode } from '../lib/errors.js';
 import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
-import { delayOfFrame, idOfFrame, keyOfFrame } from '../lib/wire/delivery.js';
+import { DELIVERY_MARGIN, delayOfFrame, idOfFrame, keyOfFrame } from '../lib/wire/delivery.js';
 import { endOfExtension } from '../lib/wire/extensions.js';
 import {
   Flag,
@@ -33,6 +34,8 @@ export class Storing {
   readonly #integrity: Integrity;
   readonly #feeding: Feeding;
   readonly #slot: number;
+  /** Bytes of a frame around which a deliver frame has room. */
+  readonly #largest: number;
   #journal: Journal | null;
   #intakes: Intake[];
   readonly #spare: Intake[];
@@ -52,6 +55,7 @@ export class Storing {
     this.#integrity = integrity;
     this.#feeding = feeding;
     this.#slot = exchange.settings.slot;
+    this.#largest = exchange.settings.maxPayload - DELIVERY_MARGIN;
     this.#journal = null;
     this.#intakes = [];
     this.#spare = [];
@@ -182,13 +186,11 @@ export class Storing {
         const spelled = src[at + OFFSET_TOPIC_LENGTH] !== 0;
         const topic = spelled ? '' : (this.#exchange.topicTextOf(src, at) ?? '');
         const ttl = (src[at + OFFSET_FLAGS] & Flag.expires) === 0 ? 0 : readTimeToLive(src, at);
-        if (home.takesLive) this.store(intake, home.number, from, topic, ttl, src, at, at + total);
+        if (total > this.#largest) intake.code = 'PAYLOAD_TOO_LARGE';
+        else if (home.takesLive) this.store(intake, home.number, from, topic, ttl, src, at, at + total);
         else intake.code = 'MAILBOX_FULL';
         if (intake.code === null) this.settle(intake);
-        else {
-          const damaged = intake.code === 'CHECKSUM_MISMATCH';
-          this.#exchange.dropped(src, at, damaged ? Reason.invalid : Reason.shed, 1);
-        }
+        else this.#exchange.dropped(src, at, reasonOf(intake.code), 1);
         at += total;
       }
     }
@@ -229,5 +231,17 @@ export class Storing {
       intakes[i].begin(NOBODY, 0);
       this.#spare.push(intakes[i]);
     }
+  }
+}
+
+/** Why a live message is in no mailbox, as the ledger has it. */
+function reasonOf(code: ErrorCode): Reason {
+  switch (code) {
+    case 'PAYLOAD_TOO_LARGE':
+      return Reason.tooLarge;
+    case 'CHECKSUM_MISMATCH':
+      return Reason.invalid;
+    default:
+      return Reason.shed;
   }
 }

@@ -22,8 +22,11 @@ export interface Attempt {
   reason: string;
 }
 
-/** Why a message is taken out of delivery. `crash`: two processes of a shard died with it in hand. */
-export type Cause = 'attempts' | 'consumers' | 'expired' | 'checksum' | 'crash';
+/**
+ * Why a message is taken out of delivery. `crash`: two processes of a shard died with it in hand. `too-large`: the broker began anew with a
+ * smaller `maxPayload`.
+ */
+export type Cause = 'attempts' | 'consumers' | 'expired' | 'checksum' | 'crash' | 'too-large';
 
 /** One time from its arrival in a mailbox to its death: a message that was replayed has several. */
 export interface Life {

@@ -15,7 +15,15 @@
  * follows: then the disk has lost something, and each record is taken for what it still may be.
  */
 import zlib from 'node:zlib';
-import { copyBytes, HEADER_SIZE, readU32, readU64, writeU32, writeU64 } from '../../lib/wire/frame.js';
+import {
+  copyBytes,
+  HEADER_SIZE,
+  LANE_COUNT,
+  readU32,
+  readU64,
+  writeU32,
+  writeU64,
+} from '../../lib/wire/frame.js';
 import { writeUtf8 } from '../../lib/wire/text.js';
 
 // Missing in the types for Node 20, there since 20.15.
@@ -27,6 +35,8 @@ export const MAX_BLOCK = 256 * 1024;
 export const RecordType = { message: 1, gone: 2, failed: 3, mailbox: 4, closed: 5, lives: 6 } as const;
 
 const MESSAGE_HEADER = 40;
+/** More than anybody will ever store: one that is larger was damaged, and those that follow it would not be numbers any more. */
+const MAX_OFFSET = 2 ** 50;
 export const SHORT_RECORD = 24;
 
 export interface StoredMessage {
@@ -165,7 +175,7 @@ export function readDamaged(b: Buffer, start: number, end: number, visitor: Jour
     if (size < SHORT_RECORD || o + size > end) return;
     const names = MESSAGE_HEADER + b[o + 6] + b[o + 7] + b[o + 8];
     try {
-      if (b[o + 4] === RecordType.message && names + HEADER_SIZE <= size)
+      if (b[o + 4] === RecordType.message && names + HEADER_SIZE <= size && readU64(b, o + 16) <= MAX_OFFSET)
         readMessage(b, o, o + size, readU32(b, o + 12), visitor);
       else if (b[o + 4] === RecordType.mailbox)
         visitor.onMailbox(readU32(b, o + 12), b.toString('utf8', o + 16, o + size));
@@ -188,7 +198,8 @@ function readMessage(b: Buffer, o: number, end: number, mailbox: number, visitor
   visitor.onMessage({
     mailbox,
     offset: readU64(b, o + 16),
-    lane: b[o + 5],
+    // Its checksum says nothing of what stands before the frame.
+    lane: Math.min(b[o + 5], LANE_COUNT - 1),
     from: b.toString('utf8', from, topic),
     topic: b.toString('utf8', topic, id),
     storedAt: readU64(b, o + 24),

@@ -3,7 +3,9 @@ import { type Attempt, type Life, remember } from '../../lib/queues/attempts.js'
 import { MailboxEntry } from '../../lib/queues/mailbox-entry.js';
 import { RecentIds } from '../../lib/queues/recent-ids.js';
 import { delayOfFrame, keyOfFrame } from '../../lib/wire/delivery.js';
-import { type HomeRecord, KNOWN_IDS } from '../home.js';
+import { KNOWN_IDS } from '../home.js';
+import { MAX_MAILBOX_NUMBER } from '../mailbox-ref.js';
+import { type HomeRecord, readHomeRecord } from './home-record.js';
 import type { JournalVisitor, ReadMessage } from './records.js';
 
 export interface RecoveredMailbox {
@@ -48,12 +50,15 @@ function keyOf(bytes: Uint8Array, start: number, end: number): string {
 export class Recovery implements JournalVisitor {
   readonly #found: Map<number, Found>;
   #segment: number;
+  readonly #wall: number;
   /** Read so far, gone or not. */
   messages: number;
 
-  constructor() {
+  /** `wall`: ms since the epoch. */
+  constructor(wall = Date.now()) {
     this.#found = new Map();
     this.#segment = 0;
+    this.#wall = wall;
     this.messages = 0;
   }
 
@@ -71,7 +76,8 @@ export class Recovery implements JournalVisitor {
   }
 
   onMailbox(number: number, text: string): void {
-    const record = JSON.parse(text) as HomeRecord;
+    const record = readHomeRecord(text);
+    if (record === null || number < 1 || number > MAX_MAILBOX_NUMBER) return;
     const found = this.#of(number);
     found.record = record;
     found.nextOffset = Math.max(record.nextOffset, found.nextOffset);
@@ -81,7 +87,9 @@ export class Recovery implements JournalVisitor {
   onMessage(message: ReadMessage): void {
     this.messages++;
     const found = this.#of(message.mailbox);
-    const { offset, lane, from, topic, storedAt, deadline, bytes, start, end, stored } = message;
+    const { offset, lane, from, topic, deadline, bytes, start, end, stored } = message;
+    // The clock may have been set back since: what is not delayed must not wait until it gets there again.
+    const storedAt = Math.min(message.storedAt, this.#wall);
     if (offset >= found.nextOffset) found.nextOffset = offset + 1;
     if (message.idEnd > message.idStart) found.recent.add(from, bytes, message.idStart, message.idEnd);
     const known = found.byOffset.get(offset);

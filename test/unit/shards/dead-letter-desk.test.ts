@@ -6,11 +6,12 @@ import { RecordKind } from '../../../lib/links.js';
 import { MailboxEntry } from '../../../lib/queues/mailbox-entry.js';
 import { HEADER_SIZE } from '../../../lib/wire/frame.js';
 import { journalDir } from '../../../shards/journal/directory.js';
-import { EVERY, twoShards } from './two-shards.js';
+import { EVERY, type Guest, twoShards } from './two-shards.js';
 
 describe('dead letters of two shards', () => {
   const pair = twoShards();
-  const { begin, lose, run, answered, open, consume, groupOn, assured, nack, kill, shards, wires } = pair;
+  const { begin, restart, lose, run, answered, open, consume, groupOn, assured, nack, kill, shards, wires } =
+    pair;
 
   for (const home of [0, 1]) {
     it(`give up on what fails for ever, and any shard shows and replays it, with both its lives: mailbox on ${home}`, async () => {
@@ -193,6 +194,31 @@ describe('dead letters of two shards', () => {
       letters.map(({ kind, topic, from }) => [kind, topic, from]),
       [['message-corruption', 'work.x', 'p']],
     );
+  });
+
+  it('take in what is too large by now, as long as maxPayload was lowered, and give it back when it is raised', async () => {
+    const publisher = open(0, 'p');
+    const consumer = open(0, 'c');
+    const { group } = await groupOn(1, 0, consumer.session);
+    shards[0].sessions.lost(consumer.session, false);
+    for (const size of [60_000, 15_000]) assured(0, publisher.session, 'work.x', `${size}`, size);
+    run();
+    await restart({}, { maxPayload: 16 * 1024 });
+    const small = open(0, 'c');
+    await consume(0, small.session, group, 'work.*');
+    run();
+    const texts = ({ taker }: Guest): string[] => taker.texts.map((text) => text.trim());
+    assert.deepEqual(texts(small), ['15000']);
+    const [{ id, kind, cause, size }] = (await answered(shards[0].desk.list(EVERY, null, 10))).letters;
+    assert.deepEqual([kind, cause, size > 60_000], ['unknown-error', 'too-large', true]);
+    const { done, refused } = await answered(shards[0].desk.replay({ id }));
+    assert.deepEqual([done, refused], [0, [{ id, code: 'PAYLOAD_TOO_LARGE' }]]);
+    await restart();
+    const large = open(0, 'c');
+    await consume(0, large.session, group, 'work.*');
+    assert.equal((await answered(shards[0].desk.replay({ id }))).done, 1);
+    run();
+    assert.deepEqual(texts(large), ['15000', '60000']);
   });
 
   it('show pages of all shards in one order, newest first', async () => {

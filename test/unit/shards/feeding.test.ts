@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { C } from '../../../lib/telemetry/counters.js';
+import { Reason } from '../../../lib/telemetry/ledger.js';
 import { BatchReader, Step } from '../../../lib/wire/batch.js';
+import { DELIVERY_MARGIN } from '../../../lib/wire/delivery.js';
+import { HEADER_SIZE } from '../../../lib/wire/frame.js';
 import { twoShards } from './two-shards.js';
-import { publish } from './wires.js';
+import { drops, publish } from './wires.js';
 
 describe('mailboxes that feed consumers on two shards', () => {
-  const { run, open, consume, groupOn, assured, shards } = twoShards();
+  const { blocks, run, open, consume, groupOn, assured, shards } = twoShards();
 
   it('hand neighbours over together, but for those of another session or lane, and no more than a piece of memory holds', async () => {
     const publisher = open(0, 'p');
@@ -112,6 +115,24 @@ describe('mailboxes that feed consumers on two shards', () => {
         slow.taker.got.map(({ text, attempt }) => [text, attempt]),
         ['a', 'b', 'c'].map((text) => [text, 1]),
       );
+    });
+  }
+
+  for (const home of [0, 1]) {
+    it(`on shard ${home} deliver live messages as large as a deliver frame has room for, and drop larger ones, counted`, async () => {
+      const publisher = open(0, 'p');
+      const consumer = open(0, 'c');
+      await groupOn(home, 0, consumer.session);
+      const largest = 65_536 - DELIVERY_MARGIN - HEADER_SIZE - 'work.x'.length;
+      for (const size of [largest, largest + 1, 65_536 - HEADER_SIZE - 'work.x'.length]) {
+        publish(shards[0], publisher.session, 'work.x', 2, size);
+        run();
+      }
+      assert.deepEqual(
+        consumer.taker.texts.map(({ length }) => length),
+        [largest],
+      );
+      assert.equal(drops(blocks[home], Reason.tooLarge), 2);
     });
   }
 });

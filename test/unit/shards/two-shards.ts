@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { BrokerConfig } from '../../../lib/config/index.js';
 import type { LetterFilter } from '../../../lib/dead-letter.js';
 import type { Chunk } from '../../../lib/queues/chunks.js';
 import { BatchReader, Step } from '../../../lib/wire/batch.js';
@@ -19,7 +20,7 @@ import type { JournalSettings } from '../../../shards/journal/journal.js';
 import type { Refusal } from '../../../shards/publishing.js';
 import type { Session } from '../../../shards/session.js';
 import type { Shard } from '../../../shards/shard.js';
-import { Counter, HELLO, makeShard, Wires } from './wires.js';
+import { Counter, HELLO, makeBlock, makeShard, Wires } from './wires.js';
 
 interface Got {
   text: string;
@@ -95,11 +96,14 @@ export function twoShards() {
   let dataDir = '';
   const wires = new Wires();
   const shards: Shard[] = [];
+  /** Counters and ledgers, which outlive a process of a shard. */
+  const blocks = [makeBlock(), makeBlock()];
   /** What the shards would write into their logs. */
   const logged: string[] = [];
   beforeEach(async () => {
     dataDir = mkdtempSync(join(tmpdir(), 'flowbus-homes-'));
     logged.length = 0;
+    for (const slot of [0, 1]) blocks[slot] = makeBlock();
     await restart();
   });
   afterEach(() => {
@@ -112,9 +116,14 @@ export function twoShards() {
   }
 
   /** A process of shard `slot`, on what the last one left in its journal. */
-  function begin(slot: number, incarnation: number, journal: Partial<JournalSettings> = {}): Shard {
-    const settings = { lease: 100, retryBase: 1, retryCap: 1, backlog: 128 * 1024 };
-    const shard = makeShard(wires, slot, incarnation, settings, undefined, (agentId, { state }) =>
+  function begin(
+    slot: number,
+    incarnation: number,
+    journal: Partial<JournalSettings> = {},
+    config: Partial<BrokerConfig> = {},
+  ): Shard {
+    const settings = { lease: 100, retryBase: 1, retryCap: 1, backlog: 128 * 1024, ...config };
+    const shard = makeShard(wires, slot, incarnation, settings, blocks[slot], (agentId, { state }) =>
       logged.push(`${slot}: ${agentId} ${state}`),
     );
     const dir = journalDir(dataDir, slot);
@@ -123,10 +132,13 @@ export function twoShards() {
   }
 
   /** The node begins anew, on the journals that the last one left. */
-  async function restart(journal: Partial<JournalSettings> = {}): Promise<void> {
+  async function restart(
+    journal: Partial<JournalSettings> = {},
+    config: Partial<BrokerConfig> = {},
+  ): Promise<void> {
     closeAll();
     wires.cut();
-    shards.push(begin(0, 1, journal), begin(1, 1, journal));
+    shards.push(begin(0, 1, journal, config), begin(1, 1, journal, config));
     await Promise.all(shards.map((shard) => shard.start([])));
     run();
   }
@@ -171,9 +183,8 @@ export function twoShards() {
     return question;
   }
 
-  function open(slot: number, agentId: string): Guest {
+  function open(slot: number, agentId: string, taker = new Taker()): Guest {
     const { session } = shards[slot].sessions.open({ ...HELLO, agentId });
-    const taker = new Taker();
     shards[slot].sessions.attach(session, taker);
     run();
     return { session, taker };
@@ -300,6 +311,7 @@ export function twoShards() {
       return dataDir;
     },
     wires,
+    blocks,
     shards,
     logged,
     begin,

@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MailboxEntry } from '../../../../lib/queues/mailbox-entry.js';
 import { Journal } from '../../../../shards/journal/journal.js';
+import { BLOCK_HEADER } from '../../../../shards/journal/records.js';
 import { type RecoveredMailbox, Recovery } from '../../../../shards/journal/recovery.js';
 import { RESERVE_BYTES } from '../../../../shards/journal/reserve.js';
 
@@ -162,6 +163,33 @@ describe('Journal', () => {
     bytes[first + 60] ^= 1;
     writeFileSync(path, bytes);
     assert.deepEqual(texts(begin().mailboxes), []);
+  });
+
+  it('believes nothing impossible that stands before a message in a damaged block', () => {
+    const { journal } = begin();
+    journal.mailbox(1, JSON.stringify(RECORD));
+    journal.flush();
+    const path = join(dir, segments()[0]);
+    const from = readFileSync(path).length;
+    put(journal, 3, 'x'.repeat(100));
+    journal.flush();
+    put(journal, 4, 'whole');
+    journal.flush();
+    const whole = readFileSync(path);
+    const record = from + BLOCK_HEADER;
+    const damaged = (at: number, ...values: number[]): RecoveredMailbox => {
+      const bytes = Buffer.from(whole);
+      bytes.set(values, record + at);
+      for (const name of segments().slice(1)) rmSync(join(dir, name));
+      writeFileSync(path, bytes);
+      const { journal: again, mailboxes } = begin();
+      again.close();
+      return mailboxes[0];
+    };
+    assert.equal(damaged(5, 200).entries[0].lane, 4);
+    assert.ok(damaged(31, 200).entries[0].readyAt <= Date.now(), 'it came in no future');
+    const { entries, record: mailbox } = damaged(23, 200);
+    assert.deepEqual([entries.map(({ offset }) => offset), mailbox.nextOffset], [[4], 5]);
   });
 
   it('drops segments that nothing lives in, and keeps what was written again', () => {
