@@ -1,8 +1,10 @@
 /**
- * The end of a run: it leaves no process behind, and ends although a test has left something open.
- * Both are failures that say what it was; a run that hangs says nothing.
+ * The end of a run: it leaves no process and no file behind, and ends although a test has left something open.
+ * Processes and what is open are failures that say what it was; a run that hangs says nothing.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
 /** In the environment of every process that a test starts, and of those that these start. */
@@ -41,11 +43,23 @@ function fail(): void {
   });
 }
 
+/** For all of the run; what killed processes cannot remove goes with it. Short, for a socket's path has 107 bytes at most. */
+let directory = '';
+
 export function mochaGlobalSetup(): void {
   process.env[MARK] = String(process.pid);
+  directory = mkdtempSync(join(tmpdir(), 'fb-'));
+  process.env.TMPDIR = directory;
+}
+
+// In a process of mocha's that runs files beside others: what it finds among temporary files is its own.
+if (process.env[MARK] !== undefined) {
+  process.env.TMPDIR = join(tmpdir(), String(process.pid));
+  mkdirSync(process.env.TMPDIR);
 }
 
 export async function mochaGlobalTeardown(): Promise<void> {
+  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
   if (process.platform !== 'linux') return;
   const end = Date.now() + GRACE;
   let left = started();

@@ -1,7 +1,7 @@
 /** An agent in a process of its own, to be killed, stopped and continued. What it is comes as JSON in the first argument. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { connect, type Message, type Priority } from '../../lib/client/index.js';
-import { clock, idOf, type Receipt } from './history.js';
+import { chainOf, clock, idOf, numberOf, type Receipt } from './history.js';
 
 export type Role =
   | {
@@ -46,6 +46,16 @@ const agent = await connect(url, {
 });
 agent.on('error', () => {}).on('disconnect', () => {});
 
+/** Milliseconds between two messages of one chain: consumers, who take one of a key at a time, are to keep up. */
+const PAUSE = 10;
+const KEYED_PAUSE = 30;
+
+/** One in ten, and never those of all chains at once, which would open every circuit breaker. */
+function failsAtFirst(id: string): boolean {
+  const chain = Buffer.from(chainOf(id)).reduce((sum, byte) => sum + byte, 0);
+  return (numberOf(id) + chain) % 10 === 7;
+}
+
 /** One after the other, each until it is acked, under the same id. */
 async function publish(
   to: { agent: string } | { topic: string },
@@ -66,8 +76,7 @@ async function publish(
       }
     }
     await report({ acked: id });
-    // Consumers take one message of a key at a time, and are to keep up.
-    await pause(10);
+    await pause('agent' in to ? PAUSE : KEYED_PAUSE);
   }
 }
 
@@ -79,10 +88,10 @@ for (const role of roles) {
       pattern,
       async (message) => {
         await received(message, true);
-        if (message.redelivered === 0 && message.text().endsWith('7'))
+        if (message.redelivered === 0 && failsAtFirst(message.text()))
           throw new Error('at the first attempt');
       },
-      { group, prefetch },
+      { group, prefetch, breaker: { coolDown: 100 } },
     );
   } else {
     const { to, lanes, done } = role;

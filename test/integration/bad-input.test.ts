@@ -1,6 +1,6 @@
 /**
  * Bad input on the binary door: the exact code arrives, what is fatal ends the connection with it, what is not leaves it as
- * good as before, and nobody else notices. Hellos are in bad-hello.test.ts, the JSON and HTTP doors in bad-text.test.ts.
+ * good as before, and nobody else notices. Hellos are in bad-hello.ts, the JSON and HTTP doors in bad-text.ts.
  */
 import assert from 'node:assert/strict';
 import { ERRORS, type ErrorCode } from '../../lib/errors.js';
@@ -11,8 +11,8 @@ import { Attacker } from './attacker.js';
 import { changed, extension, helloFrame, jsonFrame, u32, withExtensions, withTopic } from './bad-frames.js';
 import { closeAgents, join, nameOn, until } from './broker/node.js';
 import { provoked, Siege } from './siege.js';
-import './bad-hello.test.js';
-import './bad-text.test.js';
+import './bad-hello.js';
+import './bad-text.js';
 
 const MAX_SUBSCRIPTIONS = 50;
 

@@ -610,10 +610,10 @@ describe('the primary', function () {
     it('leaves no process after kill -9 of the primary, and the next start removes what was left', async () => {
       const { child, url, pids } = await runProgram();
       const { segmentPath, socketsDir } = await whoAt(Number(new URL(url).port), 'x');
-      child.kill('SIGKILL');
-      await until('the end of the shards', () => !pids.some(isAlive));
       const left = [segmentPath, socketsDir].filter((path) => path !== null);
       assert.ok(left.every(existsSync));
+      child.kill('SIGKILL');
+      await until('the end of the shards', () => !pids.some(isAlive));
       const node = await start();
       assert.ok(!left.some(existsSync));
       await node.stop();
