@@ -30,6 +30,10 @@ export function numberOf(id: Id): number {
   return Number(id.slice(id.lastIndexOf(':') + 1));
 }
 
+export function keyOf(id: Id): string {
+  return id.split(':')[2];
+}
+
 /** A clock of the machine, not of the process. */
 export function clock(): number {
   return Number(process.hrtime.bigint() / 1000n);
@@ -40,7 +44,7 @@ export class History {
   readonly acked = new Set<Id>();
   readonly receipts: Receipt[] = [];
   readonly #received = new Set<Id>();
-  readonly #resumed: { by: number; at: number; left: number }[] = [];
+  readonly #pauses: { by: number; from: number; to: number; stale: Set<string> }[] = [];
 
   receive(receipt: Receipt): void {
     this.receipts.push(receipt);
@@ -48,11 +52,11 @@ export class History {
   }
 
   /**
-   * The process goes on after it was stopped: up to `prefetch` messages that it had then come behind those that others have got
-   * meanwhile, for the lease was over.
+   * The process stood still from `from` until now, for longer than its leases. What had been delivered to it by then went to others,
+   * and what followed that as well, before it could say a word: that it handles it all the same when it goes on, no bus can prevent.
    */
-  resumed(by: number, prefetch: number): void {
-    this.#resumed.push({ by, at: clock(), left: prefetch });
+  resumed(by: number, from: number): void {
+    this.#pauses.push({ by, from, to: clock(), stale: new Set() });
   }
 
   get missing(): Id[] {
@@ -91,20 +95,37 @@ export class History {
     // Processes report each by themselves: only the clock says what came first.
     for (const receipt of [...this.receipts].sort((a, b) => a.at - b.at)) {
       const { id, redelivered } = receipt;
-      if (this.#mayBeLate(receipt) || (redelivered > 0 && !repeatsToo)) continue;
+      if (redelivered > 0 && !repeatsToo) continue;
       const chain = chainOf(id);
       const before = last.get(chain) ?? 0;
-      if (numberOf(id) < before) wrong.push(`${id} after ${before}: ${this.#storyOf(id, before)}`);
-      last.set(chain, Math.max(before, numberOf(id)));
+      if (numberOf(id) >= before) last.set(chain, numberOf(id));
+      else if (!this.#isStale(receipt)) wrong.push(`${id} after ${before}: ${this.#storyOf(id, before)}`);
     }
     return wrong;
   }
 
-  #mayBeLate({ by, at }: Receipt): boolean {
-    const resumed = this.#resumed.find((one) => one.by === by && one.at <= at && one.left > 0);
-    if (resumed === undefined) return false;
-    resumed.left--;
-    return true;
+  /**
+   * Whether it is of a delivery whose lease ended while its process stood still: somebody else has got the message since. One for each
+   * key, for a consumer has no more of one key at a time.
+   */
+  #isStale({ id, by, at, redelivered }: Receipt): boolean {
+    const key = keyOf(id);
+    const pause = this.#pauses.find(
+      (one) =>
+        one.by === by &&
+        at >= one.to &&
+        !one.stale.has(key) &&
+        this.receipts.some(
+          (other) =>
+            other.id === id &&
+            other.by !== by &&
+            other.at >= one.from &&
+            other.at < at &&
+            other.redelivered >= redelivered,
+        ),
+    );
+    pause?.stale.add(key);
+    return pause !== undefined;
   }
 
   /** All that happened to it and to what follows it, for whoever has to find out why. */
