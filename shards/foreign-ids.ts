@@ -3,6 +3,8 @@
  * ids of this one. Senders of other nodes get numbers of the gateway's here, when they are first heard of in a message.
  */
 import type { Topic } from '../lib/topics/table.js';
+import { senderSeed } from '../lib/wire/checksum.js';
+import { utf8 } from '../lib/wire/text.js';
 import type { Exchange, Feeder } from './exchange.js';
 import type { Route } from './route.js';
 import { SENDERS_PER_WORKER, type SenderId } from './sender-ids.js';
@@ -18,12 +20,15 @@ const NONE_LEFT = 1000;
 
 export class ForeignTopic {
   readonly text: string;
+  /** The text as UTF-8. */
+  readonly bytes: Uint8Array;
   /** Null: this worker has no id left, and the topic is spelled out. */
   readonly id: TopicId<Route> | null;
   #topic: Topic<Route> | null;
 
   constructor(text: string, topic: Topic<Route> | null, id: TopicId<Route> | null) {
     this.text = text;
+    this.bytes = utf8(text);
     this.id = id;
     this.#topic = topic;
   }
@@ -42,6 +47,8 @@ export class ForeignTopic {
 export class ForeignSender implements Feeder {
   readonly number: number;
   readonly text: string;
+  /** Its part of the seeds of checksums. */
+  readonly seed: number;
   /** Its number here; null: it has none at the moment. */
   id: SenderId | null;
   /** When it last needed that (monotonic ms). */
@@ -53,6 +60,7 @@ export class ForeignSender implements Feeder {
   constructor(number: number, text: string, onHold: (sender: ForeignSender) => void) {
     this.number = number;
     this.text = text;
+    this.seed = senderSeed(text);
     this.id = null;
     this.usedAt = 0;
     this.holds = 0;

@@ -19,11 +19,13 @@ import { Arrivals } from './arrivals.js';
 import { ClusterAgents } from './cluster-agents.js';
 import { Exchange, type ExchangePort, type Feeder } from './exchange.js';
 import { ForeignSenders } from './foreign-ids.js';
+import { type History, NO_HISTORY } from './history.js';
 import { Inbound, type WorkerTalk } from './inbound.js';
 import { Interest } from './interest.js';
 import { LinkedNode, type LinkedNodePort } from './linked-node.js';
 import { Peer } from './peer.js';
 import { publishProblem } from './publishing.js';
+import { NodeBarriers } from './reach.js';
 import { workerOfSender } from './sender-ids.js';
 import type { Session } from './session.js';
 import { encodeTalk, type Talk } from './talk.js';
@@ -52,20 +54,30 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
   readonly links: Links;
   readonly #node: string;
   readonly #log: Pick<Logger, 'info' | 'warn'>;
+  readonly #history: History;
   readonly #inbound: Inbound;
   readonly #arrivals: Arrivals;
   readonly #senders: ForeignSenders;
+  readonly #barriers: NodeBarriers;
   /** Those with a link. Bounded by the mesh. */
   readonly #linked: Map<string, LinkedNode>;
   #talkative: LinkedNode[];
 
-  constructor(boot: GatewayBoot, links: Links, block: TelemetryBlock, log: Pick<Logger, 'info' | 'warn'>) {
+  constructor(
+    boot: GatewayBoot,
+    links: Links,
+    block: TelemetryBlock,
+    log: Pick<Logger, 'info' | 'warn'>,
+    history: History = NO_HISTORY,
+  ) {
     const { slot, workers, incarnation, node, config } = boot;
     this.links = links;
     this.#node = node;
     this.#log = log;
+    this.#history = history;
     this.#linked = new Map();
     this.#talkative = [];
+    this.#barriers = new NodeBarriers();
     this.exchange = new Exchange(
       {
         node,
@@ -89,7 +101,7 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
     });
     this.agents = new ClusterAgents(this.exchange);
     this.#senders = new ForeignSenders(this.exchange);
-    this.#arrivals = new Arrivals(this.exchange, this.#senders, (from, frame) =>
+    this.#arrivals = new Arrivals(this.exchange, this.#senders, history, (from, frame) =>
       this.#onControl(from, frame),
     );
     this.#inbound = new Inbound(this.exchange, this.interest, this, incarnation);
@@ -124,6 +136,7 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
     exchange.tick();
     exchange.checkPressure();
     this.interest.check();
+    this.#barriers.check();
     const { counters } = exchange;
     counters[C.nodes] = this.#linked.size;
     counters[C.topics] = exchange.topicIds.size;
@@ -199,6 +212,7 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
     this.#linked.delete(node.name);
     this.exchange.topics.invalidateAll();
     node.end();
+    this.#barriers.passed(node, Number.POSITIVE_INFINITY);
     this.interest.unsubscribe(node.session, node.session.patterns);
   }
 
@@ -211,7 +225,8 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
   }
 
   #wanted(): Set<string> {
-    const wanted = new Set<string>();
+    // What is kept here is wanted whether or not anybody subscribed to it.
+    const wanted = new Set<string>(this.#history.patterns);
     for (const peer of this.exchange.peers) for (const pattern of peer?.interest ?? []) wanted.add(pattern);
     return wanted;
   }
@@ -256,7 +271,7 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
         this.interest.settled().then(() => node.passed(sequence));
         break;
       case FrameType.pong:
-        node.answered = sequence;
+        this.#barriers.passed(node, sequence);
         break;
       case FrameType.hold:
         if (frame.payloadSize !== 1) throw new FlowbusError('BAD_CONTROL');
@@ -294,8 +309,9 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
 
   // What the shards say.
 
-  heard(_peer: Peer, talk: Talk): void {
+  heard(peer: Peer, talk: Talk): void {
     if (talk.t === 'agent') this.agents.heard(talk.record);
+    else if (talk.t === 'reach') this.#barriers.asked(peer, talk.n, this.#linked.values());
   }
 
   /** No mailbox lives here. */
@@ -310,6 +326,7 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
   }
 
   lost(slot: number): void {
+    this.#barriers.peerLost(this.exchange.peers[slot]!);
     this.agents.shardLost(slot);
   }
 
@@ -325,9 +342,8 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
     return this.#linked.get(node)?.session ?? null;
   }
 
-  /** Who publishes keeps the history. */
-  keeps(): boolean {
-    return false;
+  keeps(topic: string): boolean {
+    return this.#history.keeps(topic);
   }
 
   mailboxOf(): null {
@@ -372,7 +388,7 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
 
   wants(pattern: string): boolean {
     for (const peer of this.exchange.peers) if (peer?.interest.has(pattern)) return true;
-    return false;
+    return this.#history.patterns.includes(pattern);
   }
 
   willSay(node: LinkedNode): void {

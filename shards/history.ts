@@ -77,6 +77,11 @@ export class History {
     return cursor.length >= HISTORY_NAME && this.name.every((byte, i) => byte === cursor[i]);
   }
 
+  /** The topics that are kept. */
+  get patterns(): readonly string[] {
+    return this.#patterns;
+  }
+
   /** Whether messages on `topic` are kept. */
   keeps(topic: string): boolean {
     return this.#patterns.some((pattern) => matches(pattern, topic));

@@ -37,9 +37,10 @@ export class LinkedNode implements Sink {
   readonly holding: Set<number>;
   /** It has told all that it wants. */
   synced: boolean;
-  /** Barriers that were raised, and the last that it has answered. */
+  /** Barriers that were raised. */
   raised: number;
-  answered: number;
+  /** It answers them in time. */
+  answers: boolean;
   /** Waits to be asked to `say`. */
   talks: boolean;
   readonly #exchange: Exchange;
@@ -69,7 +70,7 @@ export class LinkedNode implements Sink {
     this.holding = new Set();
     this.synced = false;
     this.raised = 0;
-    this.answered = 0;
+    this.answers = true;
     this.talks = false;
     this.#told = new Set();
     this.#changed = new Set();
@@ -103,7 +104,7 @@ export class LinkedNode implements Sink {
 
   /** All of this node has applied what the other one said before its barrier `n`. */
   passed(n: number): void {
-    this.#passed = n;
+    this.#passed = Math.max(n, this.#passed);
     this.#talk();
   }
 

@@ -65,9 +65,13 @@ export class Presence {
     if (is ? !was || before.session !== record.session : was) this.#publish(record, false);
   }
 
+  isGateway(slot: number): boolean {
+    return slot === this.#exchange.settings.shards;
+  }
+
   /** The process of a worker is gone, and with it its agents, or the way to those of other nodes. */
   peerLost(slot: number): void {
-    if (slot !== this.#exchange.settings.shards) this.#gone(this.#node, slot);
+    if (!this.isGateway(slot)) this.#gone(this.#node, slot);
     else for (const node of this.#others) this.nodeGone(node);
   }
 

@@ -10,6 +10,7 @@ import type { MailboxTable } from './mailbox-table.js';
 import { readStoredRecord, SESSION_PREFIX, STORED_SIZE } from './mailbox-talk.js';
 import type { Mailboxes } from './mailboxes.js';
 import type { Peer } from './peer.js';
+import type { Reach } from './reach.js';
 import type { Sessions } from './sessions.js';
 import { encodeTalk, type Talk } from './talk.js';
 
@@ -29,11 +30,13 @@ const NOTICES_PER_TALK = 200;
 export class ShardTalk implements WorkerTalk {
   readonly #sessions: Sessions;
   readonly #office: MailboxOffice;
+  readonly #reach: Reach;
   readonly #onUp: (peer: Peer) => void;
 
-  constructor(sessions: Sessions, office: MailboxOffice, onUp: (peer: Peer) => void) {
+  constructor(sessions: Sessions, office: MailboxOffice, reach: Reach, onUp: (peer: Peer) => void) {
     this.#sessions = sessions;
     this.#office = office;
+    this.#reach = reach;
     this.#onUp = onUp;
   }
 
@@ -46,6 +49,9 @@ export class ShardTalk implements WorkerTalk {
       case 'node':
         if (talk.state === 'gone') this.#sessions.presence.nodeGone(talk.node);
         else this.#sessions.presence.nodeSuspect(talk.node);
+        break;
+      case 'reached':
+        this.#reach.reached(talk.n);
         break;
       case 'mailboxes':
         if (talk.renew) table.renew(peer.slot);
@@ -123,6 +129,7 @@ export class ShardTalk implements WorkerTalk {
 
   /** Its sessions are no consumers any more, and what it had not answered may or may not be stored. */
   lost(slot: number): void {
+    if (this.#sessions.presence.isGateway(slot)) this.#reach.gatewayLost();
     this.#sessions.presence.peerLost(slot);
     this.#office.consuming.peerLost(slot);
     this.#office.assured.peerLost(slot);

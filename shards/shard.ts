@@ -23,6 +23,7 @@ import { MailboxTable } from './mailbox-table.js';
 import { Mailboxes } from './mailboxes.js';
 import { Peer } from './peer.js';
 import { Publishing } from './publishing.js';
+import { Reach } from './reach.js';
 import { Replays } from './replays.js';
 import { Retained } from './retained.js';
 import type { Route } from './route.js';
@@ -62,6 +63,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
   readonly backpressure: Backpressure;
   readonly desk: DeadLetterDesk;
   readonly replays: Replays;
+  readonly reach: Reach;
   readonly retained: Retained;
   readonly #history: History;
   readonly links: Links;
@@ -155,7 +157,8 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     );
     this.desk = new DeadLetterDesk(this.exchange, this.table, this.mailboxes);
     this.publishing = new Publishing(this.exchange, this.assured, history, retained, config.verifyChecksums);
-    const talk = new ShardTalk(this.sessions, this, (peer) => {
+    this.reach = new Reach(this.exchange, this.interest);
+    const talk = new ShardTalk(this.sessions, this, this.reach, (peer) => {
       onUp(peer);
       this.#told(peer.slot);
     });
@@ -216,6 +219,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     exchange.checkPressure();
     this.sessions.check();
     this.interest.check();
+    this.reach.check();
     this.mailboxes.check();
     this.assured.check(exchange.now);
     const counters = this.#counters;

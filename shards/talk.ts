@@ -34,6 +34,9 @@ export type Talk =
   /** Please answer when everything before this is applied. */
   | { t: 'barrier'; n: number }
   | { t: 'applied'; n: number }
+  /** To the gateway: please answer when every node has applied what was told before. */
+  | { t: 'reach'; n: number }
+  | { t: 'reached'; n: number }
   /** A taker there is full: no more credit for this sender of yours. */
   | { t: 'hold'; sender: number }
   | { t: 'release'; sender: number }

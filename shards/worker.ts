@@ -83,6 +83,7 @@ class Worker {
       exchange: this.#shard.exchange,
       sessions: this.#shard.sessions,
       interest: this.#shard.interest,
+      reach: this.#shard.reach,
       publishing: this.#shard.publishing,
       consuming: this.#shard.consuming,
       desk: this.#shard.desk,

@@ -9,14 +9,17 @@ export const MAX_CALLS = 65_536;
 /** How long a broker may take to answer, once it has been asked (ms). */
 export const CALL_TIMEOUT = 10_000;
 
-export type CallKind = 'subscribe' | 'unsubscribe' | 'query' | 'consume' | 'replay';
+/** Those that bear a payload, and one that asks whether every node that can be reached knows what was subscribed to before. */
+export type AskingKind = 'subscribe' | 'unsubscribe' | 'query' | 'consume' | 'replay';
+export type CallKind = AskingKind | 'everywhere';
+export type CallPayload<K extends CallKind> = K extends AskingKind ? ControlPayloads[K] : null;
 /** Null: a plain ack. */
 export type Answer = Result | Consuming | null;
 type AnswerTo<K> = K extends 'query' ? Result : K extends 'consume' ? Consuming : null;
 
 export interface CallOffice {
   /** Sends the frame. False: there is no connection. */
-  sendCall<K extends CallKind>(kind: K, payload: ControlPayloads[K], ref: number): boolean;
+  sendCall<K extends CallKind>(kind: K, payload: CallPayload<K>, ref: number): boolean;
   /** A call was sent: the transport must be read for the answer. */
   onCall(): void;
 }
@@ -24,14 +27,14 @@ export interface CallOffice {
 /** One call. */
 class Call {
   readonly kind: CallKind;
-  readonly payload: ControlPayloads[CallKind];
+  readonly payload: CallPayload<CallKind>;
   readonly resolve: (result: Answer) => void;
   readonly reject: (error: FlowbusError) => void;
   timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     kind: CallKind,
-    payload: ControlPayloads[CallKind],
+    payload: CallPayload<CallKind>,
     resolve: (result: Answer) => void,
     reject: (error: FlowbusError) => void,
   ) {
@@ -44,7 +47,7 @@ class Call {
 
   /** The patterns that it is about. */
   get patterns(): readonly string[] {
-    return 'patterns' in this.payload ? this.payload.patterns : [];
+    return this.payload !== null && 'patterns' in this.payload ? this.payload.patterns : [];
   }
 }
 
@@ -70,7 +73,7 @@ export class Calls implements PatternOffice {
    * Asks the broker. Without a connection queries reject with DISCONNECTED, the others wait for the next one.
    * Rejects with LIMIT_REACHED, TIMEOUT, or what the broker answers.
    */
-  open<K extends CallKind>(kind: K, payload: ControlPayloads[K]): Promise<AnswerTo<K>> {
+  open<K extends CallKind>(kind: K, payload: CallPayload<K>): Promise<AnswerTo<K>> {
     if (this.ended !== null) return Promise.reject(new FlowbusError(this.ended.code, this.ended.message));
     if (this.pending.size >= MAX_CALLS) {
       return Promise.reject(new FlowbusError('LIMIT_REACHED', `${MAX_CALLS} calls are pending already.`));
@@ -115,9 +118,8 @@ export class Calls implements PatternOffice {
     if (this.ended === null) await this.open('unsubscribe', { patterns: [pattern] });
   }
 
-  /** Subscribing again changes nothing, and is answered when it has been applied as far as the broker can say. */
-  everywhere(pattern: string): Promise<void> {
-    return this.subscribe(pattern);
+  async everywhere(): Promise<void> {
+    await this.open('everywhere', null);
   }
 
   /** Fails what is pending, and whatever comes. */
@@ -187,7 +189,7 @@ function fits(kind: CallKind, answer: Answer): boolean {
 
 /** Whether the broker knows it already. Otherwise it will, which is what the calls behind this one start from. */
 function settledBy(known: Set<string>, call: Call): boolean {
-  if (call.kind === 'consume' || call.kind === 'replay') return false;
+  if (call.kind !== 'subscribe' && call.kind !== 'unsubscribe') return false;
   const subscribes = call.kind === 'subscribe';
   let settled = true;
   for (const pattern of call.patterns) {

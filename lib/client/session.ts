@@ -12,7 +12,7 @@ import { utf8 } from '../wire/text.js';
 import { Acks } from './acks.js';
 import type { IncomingTopic } from './announcements.js';
 import type { AssuredMessage } from './assured-message.js';
-import { type CallKind, type CallOffice, Calls } from './calls.js';
+import { type AskingKind, type CallKind, type CallOffice, type CallPayload, Calls } from './calls.js';
 import { Clock } from './clock.js';
 import { Connection, type ConnectionOwner, type Ending } from './connection.js';
 import { type ConsumerOffice, Consumers } from './consumers.js';
@@ -303,9 +303,11 @@ export class Session
 
   // --- CallOffice
 
-  sendCall<K extends CallKind>(kind: K, payload: ControlPayloads[K], ref: number): boolean {
+  sendCall<K extends CallKind>(kind: K, payload: CallPayload<K>, ref: number): boolean {
     if (this.connection === null || !this.connection.isLive) return false;
-    this.connection.sendControl(kind, payload, ref);
+    if (payload === null)
+      this.connection.sendFrame(FrameType.everywhere, Encoding.bytes, new Uint8Array(0), ref);
+    else this.connection.sendControl(kind as AskingKind, payload as ControlPayloads[AskingKind], ref);
     return true;
   }
 

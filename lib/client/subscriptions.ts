@@ -56,7 +56,8 @@ export interface PatternOffice {
   /** Resolves when the broker has applied it. Survives a lost connection. */
   subscribe(pattern: string): Promise<void>;
   unsubscribe(pattern: string): Promise<void>;
-  everywhere(pattern: string): Promise<void>;
+  /** Resolves when every node that can be reached knows of what was subscribed to so far. Survives a lost connection. */
+  everywhere(): Promise<void>;
   /** Resolves when nothing is missed any more: messages of the past follow. Survives a lost connection. */
   replay(wish: Replay): Promise<void>;
 }
@@ -337,7 +338,7 @@ export class Subscriptions {
   }
 
   everywhere(subscription: ActiveSubscription): Promise<void> {
-    if (subscription.active) return this.office.everywhere(subscription.pattern);
+    if (subscription.active) return this.office.everywhere();
     return Promise.reject(
       new FlowbusError('CLOSED', `The subscription to ${subscription.pattern} has ended.`),
     );

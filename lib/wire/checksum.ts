@@ -45,9 +45,18 @@ const encoder = new TextEncoder();
  * Cache it per pair. Every other frame type has seed 0.
  */
 export function checksumSeed(sender: string, topic: string): number {
+  return seedOn(senderSeed(sender), encoder.encode(topic));
+}
+
+/** The part of it that depends on the sender alone. */
+export function senderSeed(sender: string): number {
   const s = encoder.encode(sender);
-  const t = encoder.encode(topic);
-  return crc32(t, 0, t.length, crc32(SEPARATOR, 0, 1, crc32(s, 0, s.length, 0)));
+  return crc32(SEPARATOR, 0, 1, crc32(s, 0, s.length, 0));
+}
+
+/** The seed of this sender on `topic`, as UTF-8. */
+export function seedOn(senderPart: number, topic: Uint8Array): number {
+  return crc32(topic, 0, topic.length, senderPart);
 }
 
 /** Remembers the seed of the pair that was asked for last: neighbours mostly have the same. */

@@ -68,9 +68,10 @@ export const FrameType = {
   replaying: 26,
   place: 27,
   hold: 28,
+  everywhere: 29,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
-export const LAST_FRAME_TYPE = FrameType.hold;
+export const LAST_FRAME_TYPE = FrameType.everywhere;
 
 export const Flag = {
   assured: 1,

@@ -89,6 +89,7 @@ export type JsonOp =
   | { op: 'ack'; ref: number; mailbox: number; offset: number; count: number }
   | { op: 'nack'; ref: number; mailbox: number; offset: number; reason: string }
   | { op: 'agents'; ref: number; query: Query }
+  | { op: 'everywhere'; ref: number }
   | { op: 'ping'; ref: number };
 
 export interface JsonWelcome {
@@ -218,6 +219,7 @@ const OPS = [
   'agents',
   'ack',
   'nack',
+  'everywhere',
   'ping',
 ] as const;
 
@@ -380,6 +382,7 @@ export function parseOp(text: string): JsonOp {
       return { op, ref, ...placeOf(f), count: f.integer('count', 1, MAX_PREFETCH, 1) };
     case 'nack':
       return { op, ref, ...placeOf(f), reason: f.textOrNull('reason', 0, MAX_NACK_REASON) ?? '' };
+    case 'everywhere':
     case 'ping':
       return { op, ref };
   }

@@ -212,6 +212,9 @@ export class BinaryConnection implements Sink {
             reference,
           );
           break;
+        case FrameType.everywhere:
+          this.#acknowledge(session, reference, this.#context.reach.everywhere());
+          break;
         case FrameType.unsubscribe: {
           const { patterns } = this.#codec.decode('unsubscribe', bytes, reader.payloadStart, end);
           this.#context.replays.cancel(session, patterns);
@@ -292,10 +295,10 @@ export class BinaryConnection implements Sink {
     );
   }
 
-  /** Says that a request was carried out, once every live shard knows. */
-  #acknowledge(session: Session, reference: number): void {
+  /** Says that a request was carried out, once every live shard knows, or whoever else has to. */
+  #acknowledge(session: Session, reference: number, done = this.#context.interest.settled()): void {
     if (reference === 0) return;
-    this.#context.interest.settled().then(() => {
+    done.then(() => {
       if (session.sink !== this) return;
       this.#context.exchange.tick();
       session.control(controlFrame(FrameType.ack, reference, Encoding.bytes));

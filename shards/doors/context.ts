@@ -6,6 +6,7 @@ import type { Exchange } from '../exchange.js';
 import type { Gate } from '../http/gate.js';
 import type { Interest } from '../interest.js';
 import type { Publishing } from '../publishing.js';
+import type { Reach } from '../reach.js';
 import type { Replays } from '../replays.js';
 import type { Retained } from '../retained.js';
 import type { Sessions } from '../sessions.js';
@@ -25,6 +26,7 @@ export interface DoorContext {
   readonly exchange: Exchange;
   readonly sessions: Sessions;
   readonly interest: Interest;
+  readonly reach: Reach;
   readonly publishing: Publishing;
   readonly consuming: Consuming;
   readonly desk: DeadLetterDesk;

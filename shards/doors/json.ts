@@ -166,6 +166,9 @@ export class JsonConnection implements Sink {
         this.#answer({ op: 'agents', ...refOf(reference), ...page });
         break;
       }
+      case 'everywhere':
+        this.#acknowledge(session, reference, this.#context.reach.everywhere());
+        break;
       case 'ping':
         this.#answer({ op: 'pong', ...refOf(reference) });
         break;
@@ -296,9 +299,9 @@ export class JsonConnection implements Sink {
     }
   }
 
-  #acknowledge(session: Session, reference: number): void {
+  #acknowledge(session: Session, reference: number, done = this.#context.interest.settled()): void {
     if (reference === 0) return;
-    this.#context.interest.settled().then(() => {
+    done.then(() => {
       if (session.sink === this) this.#answer({ op: 'ack', ref: reference });
     });
   }

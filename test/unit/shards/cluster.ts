@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { type BrokerConfig, makeConfig } from '../../../lib/config/index.js';
 import type { LinkOut, LinkReader, Links, RecordKind } from '../../../lib/links.js';
+import { segmentBytes } from '../../../lib/memory/layout.js';
+import type { AttachedSegment } from '../../../lib/memory/segment.js';
 import type { ClusterNode, Mesh, NodeLink, NodeState } from '../../../lib/mesh.js';
 import type { TelemetryBlock } from '../../../lib/telemetry/block.js';
 import { BatchReader, Step } from '../../../lib/wire/batch.js';
@@ -15,7 +17,9 @@ import {
   viewOf,
   writeHeader,
 } from '../../../lib/wire/frame.js';
+import { HISTORY_NAME, readPast } from '../../../lib/wire/past.js';
 import { Gateway } from '../../../shards/gateway.js';
+import { History } from '../../../shards/history.js';
 import type { Session, Sink } from '../../../shards/session.js';
 import { Shard } from '../../../shards/shard.js';
 import { HELLO, makeBlock } from './wires.js';
@@ -111,6 +115,8 @@ export class Reader implements Sink {
   closed: string | null = null;
   missed = 0;
   readonly got: Got[] = [];
+  /** Of the past: who published what. */
+  readonly past: string[] = [];
   readonly #topics = new Map<number, string>();
   readonly #senders = new Map<number, string>([[0, 'flowbus']]);
   readonly #reader = new BatchReader();
@@ -126,6 +132,10 @@ export class Reader implements Sink {
         this.#topics.set(reader.topicId, text(bytes, topicStart, extensionsStart));
       else if (reader.type === FrameType.sender)
         this.#senders.set(reader.sender, text(bytes, payloadStart, end));
+      else if (reader.type === FrameType.past) {
+        const past = readPast(bytes, payloadStart, end)!;
+        this.past.push(`${past.topic} ${past.from} ${text(bytes, past.start + HEADER_SIZE, past.end)}`);
+      }
       else if (reader.type === FrameType.publish) {
         const topic =
           reader.topicId === 0 ? text(bytes, topicStart, extensionsStart) : this.#topics.get(reader.topicId)!;
@@ -190,16 +200,26 @@ export function frameOf(
   return frame;
 }
 
+function segmentFor(workers: number): AttachedSegment {
+  const rings = { urgentBytes: 4096, bulkBytes: 4096, historyBytes: 65_536, retainedBytes: 0 };
+  const sizes = { workers, metricsBytes: 0, ...rings };
+  return { sizes, buffer: new ArrayBuffer(segmentBytes(sizes)) } as AttachedSegment;
+}
+
 export class Node implements Mesh {
   readonly name: string;
   readonly shards: Shard[];
   readonly wires: NodeWires;
   gateway: Gateway;
+  /** There is a process of the gateway. */
+  living = true;
   readonly blocks: TelemetryBlock[];
   /** Its part of the directory. */
   readonly part = new Map<string, Uint8Array>();
   readonly #cluster: Cluster;
   readonly #config: BrokerConfig;
+  /** As shared memory would be; null: no history is kept. */
+  readonly #segment: AttachedSegment | null;
   #gateways = 0;
 
   constructor(cluster: Cluster, name: string, shards: number, settings: Partial<BrokerConfig>) {
@@ -207,6 +227,7 @@ export class Node implements Mesh {
     this.name = name;
     this.#config = makeConfig({ shards, ...settings });
     this.wires = new NodeWires(shards + 1);
+    this.#segment = this.#config.history.length === 0 ? null : segmentFor(shards + 1);
     this.blocks = Array.from({ length: shards + 1 }, makeBlock);
     this.shards = Array.from({ length: shards }, (_, slot) => {
       const boot = {
@@ -217,9 +238,14 @@ export class Node implements Mesh {
         node: name,
         config: this.#config,
       };
-      return new Shard(boot, this.wires.linksOf(slot), this.blocks[slot], () => {});
+      const links = this.wires.linksOf(slot);
+      return new Shard(boot, links, this.blocks[slot], () => {}, undefined, this.#history(slot));
     });
     this.gateway = this.#makeGateway();
+  }
+
+  #history(slot: number): History {
+    return new History(slot, new Uint8Array(HISTORY_NAME), this.#segment, this.#config.history);
   }
 
   #makeGateway(): Gateway {
@@ -227,7 +253,8 @@ export class Node implements Mesh {
     const config = this.#config;
     const boot = { slot, workers: slot + 1, incarnation: ++this.#gateways, node: this.name, config };
     const log = { info: () => {}, warn: () => {} };
-    const gateway = new Gateway(boot, this.wires.linksOf(slot), this.blocks[slot], log);
+    const history = this.#history(slot);
+    const gateway = new Gateway(boot, this.wires.linksOf(slot), this.blocks[slot], log, history);
     gateway.attach(this);
     return gateway;
   }
@@ -240,12 +267,14 @@ export class Node implements Mesh {
   /** The process of the gateway is gone; `restartGateway` begins another. */
   killGateway(): void {
     const slot = this.shards.length;
+    this.living = false;
     this.wires.readers[slot] = null;
     this.#cluster.drop(this.name);
     for (const shard of this.shards) shard.peerDown(slot, this.#gateways);
   }
 
   async restartGateway(): Promise<void> {
+    this.living = true;
     this.part.clear();
     this.gateway = this.#makeGateway();
     await this.gateway.start();
@@ -264,6 +293,7 @@ export class Node implements Mesh {
   /** A batch of messages of one topic and lane, by its id, as from the agent's connection. */
   publish(slot: number, { sender }: Session, topic: string, lane: number, payloads: readonly string[]): void {
     const { exchange, publishing } = this.shards[slot];
+    exchange.tick();
     const known = exchange.topic(topic)!;
     const id = exchange.idOf(known);
     const topicId = id?.id ?? assert.fail(`there is no id for ${topic}`);
@@ -352,16 +382,21 @@ export class Cluster {
 
   /** Until nothing is on its way that could arrive. */
   async run(): Promise<void> {
-    for (let quiet = 0; quiet < 3; quiet++) {
-      for (const { wires, shards, gateway } of this.nodes) {
-        if (wires.deliver()) quiet = 0;
-        for (const shard of shards) shard.exchange.endTurn();
-        gateway.exchange.endTurn();
-      }
-      if (this.#carry()) quiet = 0;
-      // What is decided in promises is decided now.
-      await new Promise(setImmediate);
+    for (let quiet = 0; quiet < 3; quiet++) if (await this.step()) quiet = 0;
+  }
+
+  /** Delivers what is on its way, but not what that causes; false when there was nothing. */
+  async step(): Promise<boolean> {
+    let some = false;
+    for (const { wires, shards, gateway, living } of this.nodes) {
+      if (wires.deliver()) some = true;
+      for (const shard of shards) shard.exchange.endTurn();
+      if (living) gateway.exchange.endTurn();
     }
+    if (this.#carry()) some = true;
+    // What is decided in promises is decided now.
+    await new Promise(setImmediate);
+    return some;
   }
 
   #carry(): boolean {

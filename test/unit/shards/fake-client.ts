@@ -50,6 +50,7 @@ export function aloneShard(): { shard: Shard; context: DoorContext } {
     exchange: shard.exchange,
     sessions: shard.sessions,
     interest: shard.interest,
+    reach: shard.reach,
     publishing: shard.publishing,
     consuming: shard.consuming,
     desk: shard.desk,

@@ -224,3 +224,175 @@ describe('a link between nodes that ends', () => {
     assert.equal(session.holds, 0);
   });
 });
+
+describe('everywhere', () => {
+  /** Whether a promise has settled, as soon as everything that could settle it has run. */
+  const watch = (promise: Promise<void>) => {
+    const seen = { done: false };
+    promise.then(() => {
+      seen.done = true;
+    });
+    return seen;
+  };
+
+  it('is reached when the shards of each other node have applied what was subscribed to, not before', async () => {
+    const cluster = await clusterOf('a', 'b', 'c');
+    const [a, b] = cluster.nodes;
+    const { session } = a.agent('taker', 0);
+    await cluster.run();
+    cluster.way('a', 'c').stuck = true;
+    a.shards[0].interest.subscribe(session, ['x']);
+    const all = watch(a.shards[0].reach.everywhere());
+    const late = watch(a.shards[0].reach.everywhere());
+    await cluster.run();
+    assert.ok(b.shards[1].exchange.gateway!.interest.has('x'));
+    assert.equal(all.done, false);
+    cluster.way('a', 'c').stuck = false;
+    await cluster.run();
+    assert.deepEqual([all.done, late.done], [true, true]);
+    for (const { name, shards } of cluster.nodes)
+      if (name !== 'a') for (const { exchange } of shards) assert.ok(exchange.gateway!.interest.has('x'));
+  });
+
+  it('does not wait for a node that is lost, or does not answer in time, nor for a gateway that is gone', async () => {
+    const cluster = await clusterOf('a', 'b', 'c');
+    const [a] = cluster.nodes;
+    const { reach } = a.shards[0];
+    cluster.way('a', 'b').stuck = true;
+    cluster.way('a', 'c').stuck = true;
+    const lost = watch(reach.everywhere());
+    await cluster.run();
+    cluster.cut('a', 'b');
+    await cluster.run();
+    assert.equal(lost.done, false);
+    for (let i = 0; i < 9; i++) a.gateway.check();
+    await cluster.run();
+    assert.equal(lost.done, true);
+    const silent = watch(reach.everywhere());
+    await cluster.run();
+    assert.equal(silent.done, true);
+    cluster.way('a', 'c').stuck = false;
+    await cluster.run();
+    cluster.way('a', 'c').stuck = true;
+    const dead = watch(reach.everywhere());
+    const next = watch(reach.everywhere());
+    await cluster.run();
+    assert.equal(dead.done, false);
+    a.killGateway();
+    await cluster.run();
+    assert.deepEqual([dead.done, next.done], [true, true]);
+  });
+});
+
+describe('a slow node', () => {
+  const heavy = Array.from({ length: 60 }, () => 'x'.repeat(1000));
+
+  it('holds those who feed it, for a while; then it sheds, and counts what; the others have all', async () => {
+    const cluster = await clusterOf('a', 'b', 'c');
+    const [a, b, c] = cluster.nodes;
+    b.agent('slow', 0, ['x']);
+    const other = c.agent('other', 0, ['x']);
+    const feeder = a.agent('feeder', 0).session;
+    const bystander = a.agent('bystander', 0).session;
+    await cluster.run();
+    cluster.way('a', 'b').stuck = true;
+    let sent = 0;
+    const feed = async (mebibytes: number) => {
+      for (let i = 0; i < mebibytes * 17; i++) {
+        a.publish(0, feeder, 'x', 2, ['x'.repeat(61_000)]);
+        sent++;
+        await cluster.run();
+      }
+    };
+    await feed(14);
+    assert.equal(feeder.holds, 1);
+    assert.equal(bystander.holds, 0);
+    assert.equal(other.sink.got.length, sent);
+    for (const backlog of a.gateway.exchange.pressed) backlog.check(a.gateway.exchange.now + 60_000);
+    await cluster.run();
+    assert.equal(feeder.holds, 0);
+    await feed(4);
+    assert.ok(drops(a.blocks[2], Reason.shed) > 0);
+    assert.equal(other.sink.got.length, sent);
+    const slow = b.agent('watcher', 1, ['x']);
+    cluster.way('a', 'b').stuck = false;
+    await cluster.run();
+    const before = slow.sink.got.length;
+    a.publish(0, feeder, 'x', 2, ['after']);
+    await cluster.run();
+    assert.equal(slow.sink.got.length, before + 1);
+    assert.equal(slow.sink.got.length + drops(a.blocks[2], Reason.shed), sent + 1);
+  });
+
+  it('has a taker that holds its feeder on the other node, and nobody else there', async () => {
+    const cluster = await clusterOf('a', 'b');
+    const [a, b] = cluster.nodes;
+    const slow = b.agent('slow', 0, ['x']);
+    const quick = b.agent('quick', 1, ['y']);
+    const feeder = a.agent('feeder', 0).session;
+    const other = a.agent('other', 1).session;
+    await cluster.run();
+    slow.sink.unsent = 1024 * 1024;
+    for (let i = 0; i < 70; i++) {
+      a.publish(0, feeder, 'x', 2, heavy);
+      a.publish(1, other, 'y', 2, ['1']);
+      await cluster.run();
+    }
+    assert.deepEqual([feeder.holds, other.holds], [1, 0]);
+    assert.equal(quick.sink.got.length, 70);
+    slow.sink.unsent = 0;
+    for (let i = 0; i < 20; i++) {
+      slow.session.touch();
+      await cluster.run();
+    }
+    assert.equal(feeder.holds, 0);
+    assert.equal(slow.sink.got.length, 70 * heavy.length);
+  });
+
+  it('lets go whom it holds when the link ends', async () => {
+    const cluster = await clusterOf('a', 'b');
+    const [a, b] = cluster.nodes;
+    const slow = b.agent('slow', 0, ['x']);
+    const feeder = a.agent('feeder', 0).session;
+    await cluster.run();
+    slow.sink.unsent = 1024 * 1024;
+    for (let i = 0; i < 70; i++) {
+      a.publish(0, feeder, 'x', 2, heavy);
+      await cluster.run();
+    }
+    assert.equal(feeder.holds, 1);
+    cluster.cut('a', 'b');
+    await cluster.run();
+    assert.equal(feeder.holds, 0);
+  });
+});
+
+describe('the history of a node', () => {
+  it('has what was published on the others too, whether or not anybody here had subscribed, and goes on with what is live', async () => {
+    const cluster = new Cluster();
+    for (const name of ['a', 'b']) await cluster.add(name, 2, { history: ['kept.*'] });
+    cluster.link('a', 'b');
+    await cluster.run();
+    const [a, b] = cluster.nodes;
+    const near = b.agent('near', 1).session;
+    const far = a.agent('far', 0).session;
+    await cluster.run();
+    a.publish(0, far, 'kept.x', 2, ['1', '2']);
+    await cluster.run();
+    b.publish(1, near, 'kept.x', 2, ['3']);
+    await cluster.run();
+    const { session, sink } = b.agent('reader', 0);
+    const wish = { pattern: 'kept.x', stream: 1, last: 10, age: null, cursor: null };
+    const begun = b.shards[0].replays.begin(session, wish, () => {});
+    // While it catches up.
+    a.publish(0, far, 'kept.x', 2, ['4']);
+    await cluster.run();
+    await begun;
+    await cluster.run();
+    a.publish(0, far, 'kept.x', 2, ['5']);
+    await cluster.run();
+    const past = ['1', '2'].map((payload) => `kept.x far ${payload}`);
+    const live = sink.got.map(({ topic, from, payload }) => `${topic} ${from} ${payload}`);
+    assert.deepEqual([...sink.past, ...live], [...past, 'kept.x near 3', 'kept.x far 4', 'kept.x far 5']);
+  });
+});

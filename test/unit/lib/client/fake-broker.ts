@@ -304,7 +304,7 @@ export class FakeConnection implements Transport {
       payload: bytes.slice(payloadStart, end),
     });
     if (!this.broker.answers) return;
-    if (asksPatterns) queueMicrotask(() => this.ack(ref));
+    if (asksPatterns || type === FrameType.everywhere) queueMicrotask(() => this.ack(ref));
     if (type === FrameType.consume) queueMicrotask(() => this.control('consuming', { mailbox: 9 }, ref));
     if (type === FrameType.ping)
       queueMicrotask(() => this.push(controlFrame(FrameType.pong, ref, Encoding.bytes)));

@@ -198,6 +198,21 @@ describe('Session', () => {
       );
     });
 
+    it('asks anew whether all nodes know, also in a new session', async () => {
+      await start();
+      const sub = await agent.subscribe('a', () => undefined);
+      broker.answers = false;
+      const everywhere = sub.everywhere();
+      assert.equal(broker.last.of(FrameType.everywhere).length, 1);
+      broker.answers = true;
+      await comeBack();
+      await everywhere;
+      assert.deepEqual(
+        broker.last.controls.map(({ type }) => type),
+        [FrameType.everywhere],
+      );
+    });
+
     it('in a new session does not repeat what its hello said', async () => {
       await start();
       const old = await agent.subscribe('old', () => undefined);

@@ -171,6 +171,7 @@ describe('JSON door', () => {
       query: { kind: 'agents', id: null, type: null, capability: 'ocr', online: true, cursor: null },
     });
     assert.deepEqual(parse({ op: 'ping', ref: 9, more: 1 }), { op: 'ping', ref: 9 });
+    assert.deepEqual(parse({ op: 'everywhere', ref: 8 }), { op: 'everywhere', ref: 8 });
   });
 
   const WRONG: [string, unknown][] = [
