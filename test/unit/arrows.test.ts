@@ -95,7 +95,18 @@ describe('import arrows', () => {
 
   it("users' entry loads neither koffi nor lmdb nor libp2p", () => {
     const { packages } = reached('lib/client/index.ts', importsOf);
-    for (const heavy of packages) assert.ok(!/koffi|lmdb|libp2p/.test(heavy), heavy);
+    for (const heavy of packages) assert.ok(!/koffi|lmdb|libp2p|multiformats/.test(heavy), heavy);
+  });
+
+  it('libp2p is named in discovery/ alone, and of that only by what starts a mesh: the directory and the links are pure', () => {
+    const isLibp2p = (name: string) => /libp2p|multiformats/.test(name);
+    const named = Object.keys(ARROWS)
+      .flatMap(sources)
+      .filter((file) => importsOfFile(file).some(isLibp2p));
+    assert.ok(named.length > 0);
+    assert.deepEqual([...new Set(named.map((file) => file.split('/')[0]))], ['discovery']);
+    for (const entry of ['discovery/replica.ts', 'discovery/link/links.ts', 'discovery/dialer.ts'])
+      assert.deepEqual([...reached(entry, loadedBy).packages].filter(isLibp2p), [], entry);
   });
 
   it('a shard starts with few packages: none for the configuration, for tokens that nobody asks for, for all of metrics', () => {

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { MeshOptions } from '../../../discovery/mesh.js';
+import { MAX_NODE_UNSENT } from '../../../lib/mesh.js';
+import { until } from '../broker/node.js';
+import { freePorts, type Member, startMember, stopMembers } from './member.js';
+import type { Answer } from './member-program.js';
+
+const PROGRAM = new URL('./member-program.js', import.meta.url);
+
+describe('mesh, with nodes in processes of their own', () => {
+  let a: Member;
+  let dir: string;
+  const children = new Set<ChildProcess>();
+
+  async function startChild(name: string, options: Partial<MeshOptions>): Promise<ChildProcess> {
+    const child = fork(PROGRAM, [name, JSON.stringify(options)]);
+    children.add(child);
+    await once(child, 'message');
+    return child;
+  }
+
+  async function ask(child: ChildProcess): Promise<Answer> {
+    child.send('?');
+    const [answer] = (await once(child, 'message')) as [Answer];
+    return answer;
+  }
+
+  async function kill(child: ChildProcess): Promise<void> {
+    children.delete(child);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+
+  const received = (node: string): number => a.gateway.life(node)?.received ?? 0;
+
+  beforeEach(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'flowbus-mesh-'));
+    a = await startMember('a');
+  });
+
+  afterEach(async () => {
+    for (const child of children) {
+      child.kill('SIGCONT');
+      child.disconnect();
+      await once(child, 'exit');
+    }
+    children.clear();
+    await stopMembers();
+    rmSync(dir, { recursive: true });
+  });
+
+  it('kill -9 and restart under traffic: the link begins anew, nothing comes twice, and what was not acknowledged is known', async function () {
+    this.timeout(40_000);
+    const [port] = await freePorts(1);
+    const options = { identityDir: dir, port, join: [...a.mesh.addresses] };
+    const timer = setInterval(() => {
+      for (let i = 0; i < 20; i++) a.gateway.send('b', 1000);
+    }, 5);
+    try {
+      for (let life = 1; life <= 2; life++) {
+        const child = await startChild('b', options);
+        await until('numbers come', () => a.gateway.lives.get('b')?.length === life && received('b') > 500);
+        const answer = await ask(child);
+        assert.deepEqual(answer.wrong, []);
+        assert.ok((answer.received ?? 0) > 0);
+        await kill(child);
+        const sent = a.gateway.life('b')?.sent ?? 0;
+        await until('more waits', () => (a.gateway.life('b')?.sent ?? 0) > sent);
+      }
+      await startChild('b', options);
+      await until('it is back', () => a.gateway.lives.get('b')?.length === 3 && received('b') > 100);
+      // The numbers of the life before it, that were sent to nobody, came back.
+      assert.ok(a.gateway.lost.length > 0);
+      assert.deepEqual(a.gateway.wrong, []);
+      assert.equal(a.mesh.nodes()[1].incarnation, 3);
+    } finally {
+      clearInterval(timer);
+    }
+  });
+
+  it('a node that stands still holds up no other, and costs a bounded amount of memory', async () => {
+    const still = await startChild('still', { join: [...a.mesh.addresses] });
+    await startChild('quick', { join: [...a.mesh.addresses] });
+    await until('numbers come from both', () => received('still') > 100 && received('quick') > 100);
+    still.kill('SIGSTOP');
+    let refused = 0;
+    while (refused < 3) {
+      for (let i = 0; i < 100; i++) if (!a.gateway.send('still', 60_000)) refused++;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    const waiting = a.gateway.life('still')?.link?.unsent ?? 0;
+    assert.ok(waiting > 0 && waiting <= MAX_NODE_UNSENT, `${waiting} bytes wait`);
+    const before = received('quick');
+    await until('numbers come from the other', () => received('quick') > before + 500);
+    still.kill('SIGCONT');
+    const sent = a.gateway.life('still')?.sent;
+    for (let answer: Answer = {}; answer.received !== sent; ) {
+      answer = await ask(still);
+      assert.deepEqual(answer.wrong, []);
+    }
+    assert.deepEqual(a.gateway.wrong, []);
+    assert.equal(a.gateway.lives.get('still')?.length, 1);
+  });
+});
