@@ -20,6 +20,7 @@ import { http } from './scenarios/http.js';
 import { json } from './scenarios/json.js';
 import { latency } from './scenarios/latency.js';
 import { links } from './scenarios/links.js';
+import { nodeLink } from './scenarios/node-link.js';
 import { peers } from './scenarios/peers.js';
 import { priority } from './scenarios/priority.js';
 import { request } from './scenarios/request.js';
@@ -40,6 +41,7 @@ const SCENARIOS: readonly Scenario[] = [
   http,
   json,
   links,
+  nodeLink,
   soak,
   directory,
   peers,

@@ -12,6 +12,7 @@ export type RoleName =
   | 'holder'
   | 'http-publisher'
   | 'link-worker'
+  | 'node'
   | 'visitors';
 
 /** How long an answer may take unless the question says so (ms): the machine is busy while it measures. */

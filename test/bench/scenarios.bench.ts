@@ -402,6 +402,28 @@ describe('the bench', function () {
     assert.deepEqual(new Set(results.slice(-2).map((result) => result.case)), new Set(['unix-socket']));
   });
 
+  it('node-link: has every message arrive in order, paced ones too, without a secret and with one', async () => {
+    const { code, out, err } = await run(['node-link', ...TINY, '--rate', '1000', '--json']);
+    assert.equal(code, 0, err);
+    const { results } = JSON.parse(out) as Report;
+    assert.deepEqual(
+      results.map((result) => result.case),
+      ['noise', 'noise and secret'],
+    );
+    for (const result of results) {
+      checkResult(result, 'node-link', result.case, [
+        'messages',
+        'cpuSender',
+        'cpuReceiver',
+        'p50',
+        'p95',
+        'p99',
+      ]);
+      assert.ok(figure(result, 'messages') > 0 && figure(result, 'p50') > 0);
+      assert.deepEqual(result.notes, []);
+    }
+  });
+
   it('directory: simulated nodes agree after all that happens to them', async () => {
     const { code, out, err } = await run(['directory', ...TINY, '--nodes', '3', '--agents', '60', '--json']);
     assert.equal(code, 0, err);

@@ -1,0 +1,153 @@
+/** A node's mesh by itself, one of two: sends messages over the link in batches, counts those that come, and times those that are paced. */
+import { type RunningMesh, startMesh } from '../../discovery/mesh.js';
+import type { MeshGateway, NodeLink } from '../../lib/mesh.js';
+import { now } from '../clock.js';
+import { Recorder } from './latency.js';
+import { serve } from './serve.js';
+
+/** A batch is full; what one write of a link takes. */
+const BATCH_BYTES = 65_000;
+/** So much waits on the link while it is flooded: never nothing, never much. */
+const AHEAD = 256 * 1024;
+
+/*
+ * A message begins with two doubles: its number, from 0, and when it was due (ms), or 0 when it is not timed.
+ */
+const HEADER = 16;
+
+let mesh: RunningMesh | null = null;
+let link: NodeLink | null = null;
+let onLinked: () => void = () => {};
+let size = HEADER;
+let batch = Buffer.alloc(0);
+
+let flooding = false;
+let sent = 0;
+let received = 0;
+/** Messages that came in another order than they were sent. */
+let disordered = 0;
+let recorder = new Recorder();
+
+function put(at: number, due: number): void {
+  batch.writeDoubleLE(sent++, at);
+  batch.writeDoubleLE(due, at + 8);
+}
+
+function flood(): void {
+  const perBatch = Math.floor(batch.length / size);
+  while (flooding && link !== null && link.unsent < AHEAD) {
+    for (let i = 0; i < perBatch; i++) put(i * size, 0);
+    link.send(batch, 0, perBatch * size);
+  }
+}
+
+const gateway: MeshGateway = {
+  onLink(begun): void {
+    link = begun;
+    onLinked();
+  },
+  onLinkLost(): void {
+    link = null;
+  },
+  onRoom: flood,
+  onBatch(_link, bytes): void {
+    const time = now();
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (let at = 0; at < bytes.length; at += size) {
+      if (view.getFloat64(at, true) !== received) disordered++;
+      received++;
+      const due = view.getFloat64(at + 8, true);
+      if (due > 0) recorder.record(time - due);
+    }
+  },
+  onRecord(): void {},
+  onNode(): void {},
+};
+
+/** What is due is sent together, each millisecond or as often as the timer can. */
+async function pace(rate: number, from: number, until: number): Promise<void> {
+  const perBatch = Math.floor(batch.length / size);
+  const total = Math.floor(((until - from) / 1000) * rate);
+  for (let done = 0; done < total; ) {
+    const due = Math.min(total, Math.floor(((now() - from) / 1000) * rate));
+    let count = 0;
+    for (; done < due && count < perBatch; done++) put(count++ * size, from + (done / rate) * 1000);
+    if (count > 0) link?.send(batch, 0, count * size);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+const operations = {
+  /** Returns where it can be joined. */
+  async open(what: {
+    node: string;
+    join: string[];
+    secret: string | null;
+    payload: number;
+  }): Promise<string[]> {
+    const { node, join, secret, payload } = what;
+    size = payload;
+    batch = Buffer.alloc(BATCH_BYTES - (BATCH_BYTES % size));
+    const silent = () => {};
+    mesh = await startMesh(
+      {
+        node,
+        identityDir: null,
+        host: '127.0.0.1',
+        port: 0,
+        announce: [],
+        join,
+        mdns: false,
+        secret: secret ?? undefined,
+        log: { debug: silent, info: silent, warn: console.error, error: console.error },
+      },
+      gateway,
+    );
+    return [...mesh.addresses];
+  },
+
+  async linked(): Promise<void> {
+    if (link === null)
+      await new Promise<void>((resolve) => {
+        onLinked = resolve;
+      });
+  },
+
+  flood(): void {
+    flooding = true;
+    flood();
+  },
+
+  /** How many were sent in all. */
+  finish(): number {
+    flooding = false;
+    return sent;
+  },
+
+  /** So many a second, from `from` until `until` (ms of the machine's clock). Resolves with how many were sent in all. */
+  async pace({ rate, from, until }: { rate: number; from: number; until: number }): Promise<number> {
+    await pace(rate, from, until);
+    return sent;
+  },
+
+  /** Forgets the times so far. */
+  forget(): void {
+    recorder = new Recorder();
+  },
+
+  times() {
+    return recorder.percentiles();
+  },
+
+  /** `cpu`: milliseconds of all threads of this process. */
+  mark() {
+    const { user, system } = process.cpuUsage();
+    return { count: received, disordered, cpu: (user + system) / 1000, at: now() };
+  },
+};
+
+export type NodeOperations = typeof operations;
+
+serve(operations, async () => {
+  await mesh?.close();
+});
