@@ -468,6 +468,22 @@ export const ERRORS = {
     'Use the method that the Allow header names.',
     405,
   ),
+  MESH_OFF: entry(
+    'http',
+    GOES_ON,
+    FINAL,
+    'This node is part of no cluster.',
+    'Start it with --join, --mdns or --mesh-port.',
+    501,
+  ),
+  MESH_DOWN: entry(
+    'http',
+    GOES_ON,
+    RETRY,
+    'The mesh worker of this node is down, or does not answer.',
+    'Try again: it is started again by itself, and the log of the node says why it ended.',
+    503,
+  ),
   OVERLOADED: entry(
     'http',
     GOES_ON,

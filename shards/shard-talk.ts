@@ -3,6 +3,7 @@ import { RecordKind } from '../lib/links.js';
 import { OFFSET_LANE } from '../lib/wire/frame.js';
 import type { Assured } from './assured.js';
 import type { Backpressure } from './backpressure.js';
+import type { ClusterView } from './cluster-view.js';
 import type { Consuming } from './consuming.js';
 import type { DeadLetterDesk } from './dead-letter-desk.js';
 import type { WorkerTalk } from './inbound.js';
@@ -22,6 +23,7 @@ export interface MailboxOffice {
   readonly consuming: Consuming;
   readonly backpressure: Backpressure;
   readonly desk: DeadLetterDesk;
+  readonly cluster: ClusterView;
 }
 
 /** Mailboxes named in one message of the workers' talk: half a KiB each at most. */
@@ -41,7 +43,7 @@ export class ShardTalk implements WorkerTalk {
   }
 
   heard(peer: Peer, talk: Talk): void {
-    const { table, mailboxes, consuming, backpressure, desk } = this.#office;
+    const { table, mailboxes, consuming, backpressure, desk, cluster } = this.#office;
     switch (talk.t) {
       case 'agent':
         this.#sessions.presence.heard(talk.record);
@@ -69,6 +71,9 @@ export class ShardTalk implements WorkerTalk {
         break;
       case 'letters':
         desk.answered(talk.ref, talk.answer);
+        break;
+      case 'nodes':
+        cluster.answered(talk.ref, talk.nodes, talk.last);
         break;
       case 'leave':
         mailboxes.leave(talk.session, talk.handle & 0xff_ffff, talk.broke);
@@ -135,5 +140,6 @@ export class ShardTalk implements WorkerTalk {
     this.#office.assured.peerLost(slot);
     this.#office.backpressure.peerLost(slot);
     this.#office.desk.peerLost(slot);
+    this.#office.cluster.peerLost(slot);
   }
 }

@@ -8,6 +8,7 @@ import type { BreakerChange } from '../lib/wire/control.js';
 import { Flag, OFFSET_FLAGS } from '../lib/wire/frame.js';
 import { Assured } from './assured.js';
 import { Backpressure, type PressureNotice } from './backpressure.js';
+import { ClusterView } from './cluster-view.js';
 import { Consuming } from './consuming.js';
 import { DeadLetterDesk } from './dead-letter-desk.js';
 import { DeadLetters } from './dead-letters.js';
@@ -62,6 +63,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
   readonly consuming: Consuming;
   readonly backpressure: Backpressure;
   readonly desk: DeadLetterDesk;
+  readonly cluster: ClusterView;
   readonly replays: Replays;
   readonly reach: Reach;
   readonly retained: Retained;
@@ -156,6 +158,7 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
       this.sessions.bearer(number),
     );
     this.desk = new DeadLetterDesk(this.exchange, this.table, this.mailboxes);
+    this.cluster = new ClusterView(this.exchange, workers > config.shards ? config.shards : null);
     this.publishing = new Publishing(this.exchange, this.assured, history, retained, config.verifyChecksums);
     this.reach = new Reach(this.exchange, this.interest);
     const talk = new ShardTalk(this.sessions, this, this.reach, (peer) => {

@@ -3,6 +3,7 @@
  * it is per message. Everything is told in order on the urgent path; a worker knows no more of a peer than that.
  */
 import type { AgentRecord } from '../lib/directory.js';
+import type { ClusterNode } from '../lib/mesh.js';
 import type { BreakerChange } from '../lib/wire/control.js';
 import type { PressureNotice } from './backpressure.js';
 import type { LetterAnswer, LetterAsk } from './dead-letter-desk.js';
@@ -29,6 +30,9 @@ export type Talk =
   /** About dead letters there, or in a mailbox there; and the answer. */
   | { t: 'ask'; ref: number; ask: LetterAsk }
   | { t: 'letters'; ref: number; answer: LetterAnswer }
+  /** A shard asks the mesh worker which nodes there are; and the answer, in pieces. */
+  | { t: 'cluster'; ref: number }
+  | { t: 'nodes'; ref: number; nodes: readonly ClusterNode[]; last: boolean }
   /** The answer to a reset begins with all interest, mailboxes and agents; this ends it. */
   | { t: 'synced' }
   /** Please answer when everything before this is applied. */

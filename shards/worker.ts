@@ -87,6 +87,7 @@ class Worker {
       publishing: this.#shard.publishing,
       consuming: this.#shard.consuming,
       desk: this.#shard.desk,
+      cluster: this.#shard.cluster,
       replays: this.#shard.replays,
       retained: this.#shard.retained,
       avro: avroControl,

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { nearest } from '../../lib/config/nearest.js';
 import { addAgents } from './agents.js';
 import { addBench } from './bench.js';
+import { addCluster } from './cluster.js';
 import { addDlq } from './dlq.js';
 import { EXIT_HELP, Exit, failureLine, failureOf } from './exit.js';
 import { addClientOptions, refuseClientOptions } from './options.js';
@@ -86,6 +87,7 @@ export async function createProgram(
   addRequest(program, output, done);
   addReply(program, output, done);
   addAgents(program, output, done);
+  addCluster(program, output, done);
   addDlq(program, output, done);
   addToken(program, output, done);
   addBench(program, done);

@@ -1,5 +1,6 @@
 /** What every door of a shard works with. */
 import type { ControlCodec } from '../../lib/wire/control.js';
+import type { ClusterView } from '../cluster-view.js';
 import type { Consuming } from '../consuming.js';
 import type { DeadLetterDesk } from '../dead-letter-desk.js';
 import type { Exchange } from '../exchange.js';
@@ -30,6 +31,7 @@ export interface DoorContext {
   readonly publishing: Publishing;
   readonly consuming: Consuming;
   readonly desk: DeadLetterDesk;
+  readonly cluster: ClusterView;
   readonly replays: Replays;
   readonly retained: Retained;
   /** Avro control payloads; the codec for JSON ones is in lib/wire/control.ts. */

@@ -1,6 +1,7 @@
 /** The shard as the HTTP door sees it. */
 import { randomUUID } from 'node:crypto';
 import { type ErrorCode, FlowbusError } from '../../lib/errors.js';
+import type { ClusterNode } from '../../lib/mesh.js';
 import { readBlock, type TelemetryReader } from '../../lib/telemetry/block.js';
 import { C } from '../../lib/telemetry/counters.js';
 import { MetricsPage, type RenderedMetrics } from '../../lib/telemetry/prometheus.js';
@@ -150,6 +151,10 @@ export class HttpPort implements HttpDoorPort {
   agents(filter: AgentFilter, cursor: string | null, limit: number): AgentRecords {
     const query = { kind: 'agents', ...filter, cursor } as const;
     return jsonPage(this.#context.sessions.directory, query, PAGE_BYTES, limit);
+  }
+
+  cluster(): Promise<readonly ClusterNode[]> {
+    return this.#context.cluster.nodes();
   }
 
   ready(): Readiness {

@@ -3,7 +3,7 @@ import { LETTER_KINDS, type LetterChoice, type LetterFilter } from '../../lib/de
 import { FlowbusError } from '../../lib/errors.js';
 import { patternProblem } from '../../lib/topics/topic.js';
 import type { DeadLetterPort } from './port.js';
-import { checkNames, limitOf } from './query.js';
+import { checkNames, limitOf, NO_PARAMETERS } from './query.js';
 
 export const DEAD_LETTERS = '/v1/dead-letters';
 const ONE = `${DEAD_LETTERS}/`;
@@ -12,7 +12,6 @@ const REPLAY = `${DEAD_LETTERS}/replay`;
 const FILTERS = ['mailbox', 'kind', 'topic', 'since'] as const;
 const LIST_PARAMETERS: ReadonlySet<string> = new Set([...FILTERS, 'cursor', 'limit']);
 const CHOICE_PARAMETERS: ReadonlySet<string> = new Set([...FILTERS, 'id', 'all']);
-const NO_PARAMETERS: ReadonlySet<string> = new Set();
 
 /** The methods that a path takes; null when it is not one of these. */
 export function deadLetterMethods(path: string): readonly string[] | null {

@@ -8,6 +8,7 @@
  *   GET  /v1/dead-letters[/<id>]?mailbox=&kind=&topic=&since=&…         JSON                       200
  *   POST /v1/dead-letters/replay?id= or a filter                        JSON                       200
  *   DELETE /v1/dead-letters[/<id>]?id= or a filter                      JSON                       200
+ *   GET  /v1/cluster                                                    JSON                       200
  *   GET  /metrics                                                       Prometheus                 200
  *   GET  /healthz                                                       the event loop runs        200
  *   GET  /readyz                                                        takes traffic              200 or 503
@@ -22,7 +23,7 @@ import { answerDeadLetters, deadLetterMethods } from './dead-letters.js';
 import { answerPreflight, isPreflight, openToPage } from './pages.js';
 import type { HttpDoorPort } from './port.js';
 import { assuredOptions, checkPayload, encodingOf, publishOptions, roomFor, topicOf } from './publish.js';
-import { agentQueryOf, patternsOf, startOf } from './query.js';
+import { agentQueryOf, checkNames, NO_PARAMETERS, patternsOf, startOf } from './query.js';
 import { EventStreams } from './stream.js';
 import { bearerOf, streamTokenOf } from './token.js';
 
@@ -76,6 +77,7 @@ class HttpDoor<Caller> {
       [PUBLISH, { methods: WRITE, forPages: true, answer: (visit) => this.#publish(visit) }],
       ['/v1/subscribe', { methods: READ, forPages: true, answer: (visit) => this.#subscribe(visit) }],
       ['/v1/agents', { methods: READ, forPages: true, answer: (visit) => this.#agents(visit) }],
+      ['/v1/cluster', { methods: READ, forPages: true, answer: (visit) => this.#cluster(visit) }],
       ['/metrics', { methods: READ, answer: (visit) => this.#metrics(visit) }],
       ['/healthz', { methods: READ, answer: async (visit) => answerJson(visit, 200, { status: 'ok' }) }],
       ['/readyz', { methods: READ, answer: async (visit) => this.#ready(visit) }],
@@ -185,6 +187,12 @@ class HttpDoor<Caller> {
     const { filter, cursor, limit } = agentQueryOf(visit.query);
     const page = await this.#port.agents(filter, cursor, limit);
     answerJson(visit, 200, { records: page.records, cursor: page.cursor });
+  }
+
+  async #cluster(visit: RoutedVisit): Promise<void> {
+    await this.#port.authorise(bearerOf(visit.req.headers));
+    checkNames(visit.query, NO_PARAMETERS);
+    answerJson(visit, 200, { nodes: await this.#port.cluster() });
   }
 
   async #metrics(visit: RoutedVisit): Promise<void> {

@@ -7,6 +7,7 @@ import type {
   LetterPage,
 } from '../../lib/dead-letter.js';
 import type { ErrorCode } from '../../lib/errors.js';
+import type { ClusterNode } from '../../lib/mesh.js';
 import type { Encoding } from '../../lib/wire/frame.js';
 import type { JsonAgentRecord } from '../../lib/wire/json.js';
 import type { Retry } from '../../lib/wire/retry.js';
@@ -142,6 +143,8 @@ export interface HttpDoorPort<Caller = void> {
   /** At most `limit` (1 to 500) records behind the cursor; null = from the first. */
   agents(filter: AgentFilter, cursor: string | null, limit: number): AgentRecords | Promise<AgentRecords>;
   readonly deadLetters: DeadLetterPort;
+  /** This node first, then the others by name. Rejects with MESH_OFF, MESH_DOWN. */
+  cluster(): Promise<readonly ClusterNode[]>;
   ready(): Readiness;
   /** The metrics page, see lib/telemetry/prometheus.ts. */
   metrics(): Promise<{ readonly contentType: string; readonly body: string }>;

@@ -22,6 +22,8 @@ const AGENT_PARAMETERS: ReadonlySet<string> = new Set([
   'limit',
 ]);
 
+export const NO_PARAMETERS: ReadonlySet<string> = new Set();
+
 /** Throws FlowbusError BAD_OPTION unless every parameter is one of `names`, and stands once. */
 export function checkNames(query: URLSearchParams, names: ReadonlySet<string>): void {
   for (const name of query.keys()) {

@@ -28,7 +28,19 @@ async function run(...args: string[]): Promise<{ exit: number; out: string; err:
   return { exit, out: out.text, err: err.text };
 }
 
-const COMMANDS = ['start', 'sub', 'pub', 'request', 'reply', 'agents', 'dlq', 'token', 'bench', 'help'];
+const COMMANDS = [
+  'start',
+  'sub',
+  'pub',
+  'request',
+  'reply',
+  'agents',
+  'cluster',
+  'dlq',
+  'token',
+  'bench',
+  'help',
+];
 
 describe('cli program', () => {
   it('answers wrong usage with one line and exit code 2', async () => {

@@ -57,6 +57,7 @@ export function aloneShard(): { shard: Shard; context: DoorContext } {
     replays: shard.replays,
     retained: shard.retained,
     avro: avroControl,
+    cluster: shard.cluster,
     authorise: null,
   };
   return { shard, context };

@@ -253,6 +253,20 @@ describe('HTTP door', () => {
     });
   });
 
+  describe('the cluster', () => {
+    it('is a list of nodes, for whoever has a token', async () => {
+      assert.deepEqual(await errorOf(await get('/v1/cluster')), [501, 'MESH_OFF']);
+      const node = { node: 'a', state: 'alive', since: 1, incarnation: 2, addresses: ['b:1'] } as const;
+      port.nodes = [{ ...node, roundTrip: null, agents: 3, bytesIn: 4, bytesOut: 5 }];
+      const response = await get('/v1/cluster');
+      assert.deepEqual([response.status, await response.json()], [200, { nodes: port.nodes }]);
+      assert.deepEqual(await errorOf(await get('/v1/cluster?node=a')), [400, 'BAD_OPTION']);
+      assert.equal((await get('/v1/cluster', { method: 'POST' })).status, 405);
+      port.token = 'secret';
+      assert.deepEqual(await errorOf(await get('/v1/cluster')), [401, 'UNAUTHORIZED']);
+    });
+  });
+
   describe('dead letters', () => {
     const nothing = { mailbox: null, kind: null, pattern: null, since: null };
     const ask = async (method: string, path: string): Promise<[number, unknown]> => {

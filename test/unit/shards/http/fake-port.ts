@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { type AddressInfo, connect, createServer, type Server as NetServer, type Socket } from 'node:net';
 import { type ErrorCode, FlowbusError } from '../../../../lib/errors.js';
+import type { ClusterNode } from '../../../../lib/mesh.js';
 import type { Encoding } from '../../../../lib/wire/frame.js';
 import type { JsonAgentRecord } from '../../../../lib/wire/json.js';
 import { createHttpDoor, type HttpDoorOptions } from '../../../../shards/http/door.js';
@@ -126,6 +127,14 @@ export class FakePort implements HttpDoorPort<string> {
   agents(filter: AgentFilter, cursor: string | null, limit: number): AgentRecords {
     this.queries.push([filter, cursor, limit]);
     return { records: [RECORD], cursor: 'planner-1' };
+  }
+
+  /** Null: there is no cluster. */
+  nodes: ClusterNode[] | null = null;
+
+  async cluster(): Promise<ClusterNode[]> {
+    if (this.nodes === null) throw new FlowbusError('MESH_OFF');
+    return this.nodes;
   }
 
   readonly letterCalls: unknown[][] = [];
