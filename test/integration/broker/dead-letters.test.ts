@@ -112,6 +112,28 @@ describe('dead letters', function () {
     assert.deepEqual([expired.kind, expired.cause, expired.attempts], ['agent-unavailable', 'expired', []]);
   });
 
+  it('says when the circuit breakers of all consumers kept a message from them until its time was over', async () => {
+    const agentId = fresh(0);
+    let open = false;
+    const agent = await worker(
+      agentId,
+      () => {
+        throw new Error('no paper');
+      },
+      { breaker: { failures: 1, coolDown: 60_000 } },
+    );
+    agent.on('breaker', ({ state }) => {
+      open = state === 'open';
+    });
+    const sender = await join(node.url, fresh(1));
+    await sender.send(agentId, 'first', { assured: true });
+    await until('the breaker', () => open);
+    await sender.send(agentId, 'kept from it', { assured: true, ttl: 1 });
+    const { kind, cause, attempts, data } = await letterOf(agentId);
+    assert.deepEqual([kind, cause, attempts, data], ['circuit-breaker', 'expired', [], 'kept from it']);
+    assert.ok((await metric(node, 'flowbus_mailbox_dead_total', 'kind="circuit-breaker"')) >= 1);
+  });
+
   it('takes for poison what kills one consumer after the other', async () => {
     const pattern = 'deadly.*';
     let held = 0;

@@ -12,7 +12,8 @@ describe('mailboxes with several consumers', () => {
   let node: RunningNode;
   before(async () => {
     dataDir = mkdtempSync(joinPath(tmpdir(), 'flowbus-groups-'));
-    node = await startBroker({ dataDir, retryBase: 1, retryCap: 20 });
+    const lanes = { laneWeights: [2, 1, 1, 1, 1], laneBoost: 4 };
+    node = await startBroker({ dataDir, retryBase: 1, retryCap: 20, ...lanes });
   });
   after(async () => {
     await node.stop();
@@ -148,6 +149,32 @@ describe('mailboxes with several consumers', () => {
     for (let i = 0; i < 10; i++) await publish();
     await until('all', rest);
     assert.equal(did[0].length, before + 5, 'it has its share again');
+  });
+
+  it('hand out more of their less urgent lanes while they are nearly full', async () => {
+    const got: string[] = [];
+    const take: Handler = (message) => {
+      got.push(message.text());
+    };
+    const away = await member(1, 'full', take, { maxMessages: 100 });
+    await away.close();
+    const publisher = await join(node.url, fresh(0));
+    const send = (priority: 'critical' | 'background', count: number) =>
+      Promise.all(
+        Array.from({ length: count }, () =>
+          publisher.publish('full.x', priority, { assured: true, priority }),
+        ),
+      );
+    await send('critical', 50);
+    await send('background', 40);
+    // One at a time: what it gets comes in the order of the mailbox.
+    await member(1, 'full', take, { prefetch: 1 });
+    await until('all', () => got.length === 90);
+    const background = (from: number, to: number): number =>
+      got.slice(from, to).filter((priority) => priority === 'background').length;
+    // Of 90 messages 30 must go before 60 % are left; the round that has begun then goes on as it was.
+    assert.ok(background(0, 30) >= 17, `${background(0, 30)} of the first 30: four of six`);
+    assert.ok(background(36, 66) <= 12, `${background(36, 66)} of 30 later: one of three`);
   });
 
   it('keep the order of a key when the consumer that has it dies, and give all of it to another', async () => {

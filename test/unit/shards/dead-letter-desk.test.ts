@@ -10,8 +10,22 @@ import { EVERY, type Guest, twoShards } from './two-shards.js';
 
 describe('dead letters of two shards', () => {
   const pair = twoShards();
-  const { begin, restart, lose, run, answered, open, consume, groupOn, assured, nack, kill, shards, wires } =
-    pair;
+  const {
+    begin,
+    restart,
+    lose,
+    run,
+    until,
+    answered,
+    open,
+    consume,
+    groupOn,
+    assured,
+    nack,
+    kill,
+    shards,
+    wires,
+  } = pair;
 
   for (const home of [0, 1]) {
     it(`give up on what fails for ever, and any shard shows and replays it, with both its lives: mailbox on ${home}`, async () => {
@@ -219,6 +233,41 @@ describe('dead letters of two shards', () => {
     assert.equal((await answered(shards[0].desk.replay({ id }))).done, 1);
     run();
     assert.deepEqual(texts(large), ['15000', '60000']);
+  });
+
+  it('are replayed to whatever takes their topic when their mailbox is no more, and stay while nothing does', async () => {
+    const publisher = open(0, 'p');
+    const consumer = open(0, 'c');
+    const { group, mailbox } = await groupOn(1, 0, consumer.session);
+    assured(0, publisher.session, 'work.x', 'a');
+    run();
+    await kill(0, consumer.session, mailbox, 'no paper');
+    const [{ id }] = (await answered(shards[0].desk.list(EVERY, null, 10))).letters;
+    await consume(0, consumer.session, group, 'work.*', { maxAge: 1 });
+    shards[0].consuming.leave(consumer.session, mailbox);
+    await until(() => {
+      shards[1].mailboxes.check();
+      return shards[1].mailboxes.size === 0;
+    });
+    const { done, refused } = await answered(shards[0].desk.replay({ id }));
+    assert.deepEqual([done, refused], [0, [{ id, code: 'NO_MAILBOX' }]]);
+    const heirs = [open(0, 'h0'), open(1, 'h1')];
+    // On either shard.
+    const first = await groupOn(0, 0, heirs[0].session);
+    const second = await groupOn(1, 1, heirs[1].session, {}, 'work.**');
+    assert.notEqual(first.mailbox >>> 24, second.mailbox >>> 24);
+    assert.equal((await answered(shards[0].desk.replay({ id }))).done, 1);
+    run();
+    for (const { taker } of heirs)
+      assert.deepEqual(
+        taker.got.map(({ text, attempt, repeated }) => [text, attempt, repeated]),
+        [['a', 1, true]],
+      );
+    assert.deepEqual((await answered(shards[0].desk.list(EVERY, null, 10))).letters, []);
+    // It has not forgotten what became of it.
+    await kill(1, heirs[1].session, second.mailbox, 'never');
+    const [again] = (await answered(shards[0].desk.list(EVERY, null, 10))).letters;
+    assert.equal((await answered(shards[0].desk.show(again.id))).lives.length, 1);
   });
 
   it('show pages of all shards in one order, newest first', async () => {

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
+import { MAX_RECORD, RecordKind } from '../../../lib/links.js';
 import { C } from '../../../lib/telemetry/counters.js';
 import { Reason } from '../../../lib/telemetry/ledger.js';
 import { BatchReader, Step } from '../../../lib/wire/batch.js';
 import { DELIVERY_MARGIN } from '../../../lib/wire/delivery.js';
 import { HEADER_SIZE } from '../../../lib/wire/frame.js';
-import { twoShards } from './two-shards.js';
+import { type Guest, twoShards } from './two-shards.js';
 import { drops, publish } from './wires.js';
 
 describe('mailboxes that feed consumers on two shards', () => {
-  const { blocks, run, open, consume, groupOn, assured, shards } = twoShards();
+  const { blocks, wires, run, until, open, spec, consume, groupOn, assured, shards } = twoShards();
 
   it('hand neighbours over together, but for those of another session or lane, and no more than a piece of memory holds', async () => {
     const publisher = open(0, 'p');
@@ -117,6 +118,99 @@ describe('mailboxes that feed consumers on two shards', () => {
       );
     });
   }
+
+  /** A consumer of shard 1 whose socket takes nothing, and whose backlog has no room. */
+  function fill({ session, taker }: Guest): void {
+    const publisher = open(1, 'noise');
+    shards[1].interest.subscribe(session, ['noise']);
+    run();
+    taker.unsent = 64 * 1024;
+    session.pressure.shed();
+    for (const size of [31 * 1024, 1024, 1])
+      for (let i = 0; i < 40; i++) publish(shards[1], publisher.session, 'noise', 0, size);
+    run();
+  }
+
+  /** Whatever shard `from` sends to the other now is refused. */
+  function clog(from: number): void {
+    wires.fullFrom = from;
+    const peer = shards[from].exchange.peers[1 - from]!;
+    const junk = new Uint8Array(MAX_RECORD);
+    while (peer.send(RecordKind.stored, false, junk, 0, junk.length));
+  }
+
+  function firsts({ taker }: Guest): [string, number, boolean][] {
+    return taker.got.map(({ text, attempt, repeated }) => [text, attempt, repeated]);
+  }
+
+  it('get back a whole run that a consumer of the other shard has no room for, in its order and as it was', async () => {
+    const publisher = open(0, 'p');
+    const slow = open(1, 'slow');
+    const { group } = await groupOn(0, 1, slow.session, { lease: 60_000 });
+    fill(slow);
+    for (const id of ['a', 'b', 'c']) assured(0, publisher.session, 'work.x', id);
+    shards[0].exchange.endTurn();
+    const records = wires.queues[1].flat().filter(({ kind }) => kind === RecordKind.deliver);
+    assert.equal(records.length, 1, 'one run');
+    run();
+    assert.equal(shards[0].exchange.counters[C.mailboxReturned], 3);
+    const quick = open(0, 'quick');
+    await consume(0, quick.session, group, 'work.*', { lease: 60_000 });
+    run();
+    assert.deepEqual(
+      firsts(quick),
+      ['a', 'b', 'c'].map((text) => [text, 1, false]),
+    );
+    assert.deepEqual(slow.taker.got, []);
+  });
+
+  it('keep what the link to the shard of a consumer has no room for, for others', async () => {
+    const publisher = open(0, 'p');
+    const far = open(1, 'far');
+    const { group } = await groupOn(0, 1, far.session, { lease: 60_000 });
+    clog(0);
+    for (const id of ['a', 'b', 'c']) assured(0, publisher.session, 'work.x', id);
+    run();
+    assert.ok(shards[0].exchange.counters[C.mailboxReturned] >= 3);
+    const near = open(0, 'near');
+    // Nobody waits until the other shard, which hears nothing now, knows of it.
+    void shards[0].consuming.consume(near.session, spec(near.session, group, 'work.*', { lease: 60_000 }));
+    run();
+    assert.deepEqual(
+      firsts(near),
+      ['a', 'b', 'c'].map((text) => [text, 1, false]),
+    );
+    shards[0].sessions.lost(near.session, false);
+    wires.fullFrom = -1;
+    run();
+    shards[0].mailboxes.check();
+    run();
+    assert.deepEqual(
+      firsts(far),
+      ['a', 'b', 'c'].map((text) => [text, 1, true]),
+    );
+  });
+
+  it('try again when the lease is over what could not be given back, as the link back was full too', async () => {
+    const publisher = open(0, 'p');
+    const slow = open(1, 'slow');
+    const { group } = await groupOn(0, 1, slow.session);
+    fill(slow);
+    clog(1);
+    for (const id of ['a', 'b']) assured(0, publisher.session, 'work.x', id);
+    run();
+    const quick = open(0, 'quick');
+    void shards[0].consuming.consume(quick.session, spec(quick.session, group, 'work.*'));
+    run();
+    assert.equal(shards[0].exchange.counters[C.mailboxReturned], 0);
+    await until(() => quick.taker.got.length === 2);
+    assert.deepEqual(
+      firsts(quick)
+        .map(([text, attempt, repeated]) => [text, attempt > 1, repeated])
+        .sort(),
+      ['a', 'b'].map((text) => [text, true, true]),
+    );
+  });
 
   for (const home of [0, 1]) {
     it(`on shard ${home} deliver live messages as large as a deliver frame has room for, and drop larger ones, counted`, async () => {

@@ -27,12 +27,14 @@ export class Wires {
   ];
   /** All rings are full. */
   full = false;
+  /** Those that this slot writes are; -1: of none. */
+  fullFrom = -1;
 
   linksOf(slot: number): Links {
     const to = 1 - slot;
     const out: LinkOut = {
       write: (urgent, kind, stamp, src, start, end) => {
-        if (this.full) return false;
+        if (this.full || this.fullFrom === slot) return false;
         this.queues[to][urgent ? 0 : 1].push({
           from: slot,
           urgent,
@@ -59,6 +61,7 @@ export class Wires {
   /** As if nobody had ever been linked. */
   cut(): void {
     this.full = false;
+    this.fullFrom = -1;
     this.readers.fill(null);
     for (const paths of this.queues) for (const items of paths) items.length = 0;
   }
