@@ -9,7 +9,7 @@ import type { ConsumeSpec } from './intake.js';
 import type { Interest } from './interest.js';
 import { mailboxName, slotOfHandle } from './mailbox-ref.js';
 import type { MailboxTable } from './mailbox-table.js';
-import { SESSION_PREFIX } from './mailbox-talk.js';
+import { ROUND_SIZE, SESSION_PREFIX } from './mailbox-talk.js';
 import type { Mailboxes } from './mailboxes.js';
 import type { Peer } from './peer.js';
 import { Placement } from './placement.js';
@@ -27,7 +27,9 @@ const RECORD_ROOM = 128 * 1024;
 const NUMBER = 0xff_ffff;
 /** Behind mailbox and offset. */
 const OFFSET_END = 12;
-const GIVE_BACK_SIZE = OFFSET_END + 1;
+const GIVE_BACK_SIZE = OFFSET_END + 1 + ROUND_SIZE;
+/** Of what was shed later: nothing is under way behind it that must go back, too. */
+const NO_ROUND = 0xffff_ffff;
 
 interface Asked {
   readonly slot: number;
@@ -104,6 +106,7 @@ export class Consuming {
   /** The session consumes from this mailbox no more: what it has not acked goes to others. */
   leave(session: Session, handle: number): void {
     session.consumes?.delete(handle);
+    session.refused?.delete(handle);
     this.#tellLeave(session.sender.number, handle, false);
   }
 
@@ -111,14 +114,16 @@ export class Consuming {
   left(session: Session, broke: boolean): void {
     const consumed = session.consumes;
     session.consumes = null;
+    session.refused = null;
     if (consumed !== null)
       for (const handle of consumed.keys()) this.#tellLeave(session.sender.number, handle, broke);
   }
 
   /** Deliver frames of one lane for a session, wherever it is. False: the way there is full. What is for nobody goes to others when that is known. */
-  deliver(number: number, lane: number, src: Uint8Array, start: number, end: number): boolean {
+  deliver(number: number, lane: number, src: Uint8Array, start: number, end: number, round: number): boolean {
     const worker = workerOfSender(number);
     if (worker === this.#slot) return this.#bearer(number)?.deliver(lane, src, start, end, 0) ?? true;
+    writeU32(this.#record, SESSION_PREFIX + end - start, round);
     return this.#send(
       this.#exchange.peers[worker],
       RecordKind.deliver,
@@ -127,6 +132,7 @@ export class Consuming {
       src,
       start,
       end,
+      ROUND_SIZE,
     );
   }
 
@@ -140,23 +146,32 @@ export class Consuming {
   /** A worker sends a delivery, acks or a nack, as this class has written it there. */
   delivered(src: Uint8Array, start: number, end: number, lane: number): void {
     const session = this.#bearer(readU32(src, start));
+    if (session === null) return;
     const frames = start + SESSION_PREFIX;
-    if (session?.deliver(lane, src, frames, end, 0) !== false) return;
-    for (let o = frames; o < end; o += readU32(src, o + OFFSET_TOTAL))
-      this.giveBack(session.sender.number, src, o);
+    const framesEnd = end - ROUND_SIZE;
+    const handle = readU32(src, frames + HEADER_SIZE);
+    const round = readU32(src, framesEnd);
+    // Smaller ones that were sent before the mailbox knew that a larger one found no room must not overtake it.
+    const refused = session.refused?.get(handle) ?? -1;
+    if (round > refused && session.deliver(lane, src, frames, framesEnd, 0)) return;
+    session.refused ??= new Map();
+    session.refused.set(handle, Math.max(round, refused));
+    for (let o = frames; o < framesEnd; o += readU32(src, o + OFFSET_TOTAL))
+      this.giveBack(session.sender.number, src, o, round);
   }
 
-  /** The deliver frame at `src[start…]` does not reach its session here: the mailbox gives it to another. */
-  giveBack(session: number, src: Uint8Array, start: number): void {
+  /** The deliver frame at `src[start…]` does not reach its session here: the mailbox gives it to another. `round`: that it came with. */
+  giveBack(session: number, src: Uint8Array, start: number, round = NO_ROUND): void {
     const at = start + HEADER_SIZE;
     const slot = slotOfHandle(readU32(src, at));
     const repeated = isRepeated(src, at);
     if (slot === this.#slot) {
-      this.#mailboxes.giveBack(session, readU32(src, at) & NUMBER, readU64(src, at + 4), repeated);
+      this.#mailboxes.giveBack(session, readU32(src, at) & NUMBER, readU64(src, at + 4), repeated, round);
       return;
     }
     this.#returned.set(src.subarray(at, at + OFFSET_END));
     this.#returned[OFFSET_END] = repeated ? 1 : 0;
+    writeU32(this.#returned, OFFSET_END + 1, round);
     this.#send(
       this.#exchange.peers[slot],
       RecordKind.giveBack,
@@ -172,7 +187,14 @@ export class Consuming {
   returned(src: Uint8Array, start: number): void {
     const at = start + SESSION_PREFIX;
     const repeated = src[at + OFFSET_END] === 1;
-    this.#mailboxes.giveBack(readU32(src, start), readU32(src, at) & NUMBER, readU64(src, at + 4), repeated);
+    const round = readU32(src, at + OFFSET_END + 1);
+    this.#mailboxes.giveBack(
+      readU32(src, start),
+      readU32(src, at) & NUMBER,
+      readU64(src, at + 4),
+      repeated,
+      round,
+    );
   }
 
   acked(src: Uint8Array, start: number, end: number): void {
@@ -251,8 +273,11 @@ export class Consuming {
     for (const session of sessions) {
       if (session.consumes === null) continue;
       for (const [handle, spec] of session.consumes)
-        if (slotOfHandle(handle) === peer.slot)
+        if (slotOfHandle(handle) === peer.slot) {
+          // Its rounds begin anew.
+          session.refused?.delete(handle);
           peer.tell(encodeTalk({ t: 'consume', ref: 0, session: session.sender.number, spec }));
+        }
     }
   }
 
@@ -322,7 +347,7 @@ export class Consuming {
     else this.#exchange.peers[slot]?.tell(encodeTalk({ t: 'leave', session, handle, broke }));
   }
 
-  /** False when it does not fit into the link: an ack is made good when the lease ends. */
+  /** False when it does not fit into the link: an ack is made good when the lease ends. `tail`: bytes that stand behind it in the record already. */
   #send(
     peer: Peer | null | undefined,
     kind: RecordKind,
@@ -331,10 +356,11 @@ export class Consuming {
     src: Uint8Array,
     start: number,
     end: number,
+    tail = 0,
   ): boolean {
     writeU32(this.#record, 0, session);
     this.#record.set(src.subarray(start, end), SESSION_PREFIX);
-    return peer?.send(kind, urgent, this.#record, 0, end - start + SESSION_PREFIX) ?? false;
+    return peer?.send(kind, urgent, this.#record, 0, end - start + SESSION_PREFIX + tail) ?? false;
   }
 }
 

@@ -114,7 +114,7 @@ export class Feeding {
     this.#end = 0;
     if (end === 0 || consumer === null) return true;
     const counters = this.#exchange.counters;
-    const taken = this.#port.deliver(consumer.id, this.#lane, this.#frames, 0, end);
+    const taken = this.#port.deliver(consumer.id, this.#lane, this.#frames, 0, end, consumer.round);
     for (let o = 0; o < end; o += readU32(this.#frames, o + OFFSET_TOTAL)) {
       const payload = o + HEADER_SIZE;
       const repeated = isRepeated(this.#frames, payload);

@@ -28,8 +28,11 @@ export interface ConsumeSpec {
 }
 
 export interface MailboxPort {
-  /** Hands deliver frames of one lane, which fit into one piece of memory, to a session, wherever it is. False: the way there is full. */
-  deliver(session: number, lane: number, src: Uint8Array, start: number, end: number): boolean;
+  /**
+   * Hands deliver frames of one mailbox and lane, which fit into one piece of memory, to a session, wherever it is. `round`: that of the
+   * consumer. False: the way there is full.
+   */
+  deliver(session: number, lane: number, src: Uint8Array, start: number, end: number, round: number): boolean;
   /** Tells the worker that a message came from what has become of it. */
   stored(slot: number, token: number, stored: number, code: ErrorCode | null): void;
   /** Tells a session, wherever it is, of a change of its circuit breaker. */

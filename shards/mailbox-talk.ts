@@ -4,8 +4,9 @@
  *   assured  0 token (u32) · 4 mailboxes (u8) · 5 size of the sender · 6 of the topic (0: in the frame) · 7 zero ·
  *            8 time to live (u32, ms; 0: none) · 12 numbers of the mailboxes (u32 each) · sender · topic · frame
  *   stored   8 bytes for each: token (u32), how many mailboxes hold it (u16), index of the error (u8), zero
- *   deliver  0 sender number of the session (u32) · 4 deliver frames, of one lane
- *   giveBack 0 sender number of the session (u32) · 4 mailbox (u32) · 8 offset (u64) · 16 whether the delivery was flagged as a repeat (u8)
+ *   deliver  0 sender number of the session (u32) · 4 deliver frames, of one mailbox and lane · round (u32)
+ *   giveBack 0 sender number of the session (u32) · 4 mailbox (u32) · 8 offset (u64) · 16 whether the delivery was flagged as a repeat (u8) ·
+ *            17 round of the delivery (u32)
  *   acks     0 sender number of the session (u32) · 4 the payload of an ack frame; nack likewise
  */
 import type { ErrorCode } from '../lib/errors.js';
@@ -14,6 +15,8 @@ import { LastText, writeUtf8 } from '../lib/wire/text.js';
 
 export const STORED_SIZE = 8;
 export const SESSION_PREFIX = 4;
+/** At the end of what bears one. */
+export const ROUND_SIZE = 4;
 const ASSURED_HEADER = 12;
 /** Mailboxes that one record is for: what a byte counts. A message for more on one worker goes there in several. */
 export const MAX_TARGETS = 255;

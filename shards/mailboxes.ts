@@ -230,11 +230,13 @@ export class Mailboxes implements HomeOffice {
     this.touch(home);
   }
 
-  /** A message did not reach its consumer. `repeated`: as its delivery said. */
-  giveBack(session: number, number: number, offset: number, repeated: boolean): void {
+  /** A message did not reach its consumer. `repeated`, `round`: as its delivery said. */
+  giveBack(session: number, number: number, offset: number, repeated: boolean, round: number): void {
     const home = this.#homes.get(number);
     const consumer = home?.consumers.get(session);
     if (home === undefined || consumer === undefined) return;
+    // All of that round comes back; what is sent from now on may be taken.
+    if (round === consumer.round) consumer.round++;
     if (home.mailbox.giveBack(consumer, offset, repeated) === null) return;
     this.#exchange.counters[C.mailboxReturned]++;
     this.touch(home);

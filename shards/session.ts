@@ -101,6 +101,8 @@ export class Session implements LanesOwner {
   ended: boolean;
   /** From which mailboxes its connection consumes, by handle; null: from none. At most MAX_CONSUMED. */
   consumes: Map<number, ConsumeSpec> | null;
+  /** By mailbox of another worker, the last round of deliveries that found no room here; null: there was always some. */
+  refused: Map<number, number> | null;
   /** Replays that are under way, fed one after the other; null: none. */
   replays: Set<SessionReplay> | null;
   /** It is told where in the history its messages stand. */
@@ -147,6 +149,7 @@ export class Session implements LanesOwner {
     this.paused = false;
     this.ended = false;
     this.consumes = null;
+    this.refused = null;
     this.replays = null;
     this.placed = false;
     this.routeMark = 0;

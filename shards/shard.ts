@@ -323,8 +323,15 @@ export class Shard implements ExchangePort, MailboxPort, MailboxOffice {
     this.exchange.tick();
   }
 
-  deliver(session: number, lane: number, src: Uint8Array, start: number, end: number): boolean {
-    return this.consuming.deliver(session, lane, src, start, end);
+  deliver(
+    session: number,
+    lane: number,
+    src: Uint8Array,
+    start: number,
+    end: number,
+    round: number,
+  ): boolean {
+    return this.consuming.deliver(session, lane, src, start, end, round);
   }
 
   stored(slot: number, token: number, stored: number, code: ErrorCode | null): void {

@@ -201,6 +201,7 @@ export class Mailbox {
       entry.state = EntryState.leased;
       entry.consumer = consumer;
       this.#balancer.gave(consumer);
+      consumer.gave();
       consumer.breaker.gave(entry.offset);
       consumer.inFlight++;
       consumer.inFlightBytes += entry.size;
@@ -217,7 +218,7 @@ export class Mailbox {
     if (entry === undefined || entry.consumer !== consumer) return null;
     if (this.#isSlow(entry, now)) consumer.breaker.failed(offset, 'slow-ack', false, now);
     else consumer.breaker.succeeded(offset);
-    consumer.blocked = false;
+    consumer.retry();
     this.#remove(entry, consumer);
     return entry;
   }
@@ -237,7 +238,7 @@ export class Mailbox {
   giveBack(consumer: Consumer, offset: number, repeated: boolean): MailboxEntry | null {
     const entry = this.#leased.get(offset);
     if (entry === undefined || entry.consumer !== consumer) return null;
-    consumer.blocked = true;
+    consumer.block();
     this.#unlease(entry);
     entry.repeated = repeated;
     this.#lanes.restore(entry);
@@ -262,7 +263,7 @@ export class Mailbox {
 
   /** Now and then: drops what is too old, and tries those who were blocked. */
   check(wall: number): void {
-    for (const consumer of this.consumers) consumer.blocked = false;
+    for (const consumer of this.consumers) consumer.retry();
     for (let entry = this.#deadlines.pop(wall); entry !== null; entry = this.#deadlines.pop(wall)) {
       // A consumer may still be at work on it: what it does not ack is dropped when it comes back.
       if (entry.state !== EntryState.leased && entry.state !== EntryState.gone) this.#expire(entry);

@@ -9,7 +9,31 @@ import { type Guest, twoShards } from './two-shards.js';
 import { drops, publish } from './wires.js';
 
 describe('mailboxes that feed consumers on two shards', () => {
-  const { blocks, wires, run, until, open, spec, consume, groupOn, assured, shards } = twoShards();
+  const { blocks, wires, run, until, open, spec, consume, groupOn, assured, ack, shards } = twoShards();
+
+  /** A consumer of shard 1 whose socket takes nothing, and whose backlog has no room. */
+  function fill({ session, taker }: Guest): void {
+    const publisher = open(1, 'noise');
+    shards[1].interest.subscribe(session, ['noise']);
+    run();
+    taker.unsent = 64 * 1024;
+    session.pressure.shed();
+    for (const size of [31 * 1024, 1024, 1])
+      for (let i = 0; i < 40; i++) publish(shards[1], publisher.session, 'noise', 0, size);
+    run();
+  }
+
+  /** Whatever shard `from` sends to the other now is refused. */
+  function clog(from: number): void {
+    wires.fullFrom = from;
+    const peer = shards[from].exchange.peers[1 - from]!;
+    const junk = new Uint8Array(MAX_RECORD);
+    while (peer.send(RecordKind.stored, false, junk, 0, junk.length));
+  }
+
+  function firsts({ taker }: Guest): [string, number, boolean][] {
+    return taker.got.map(({ text, attempt, repeated }) => [text, attempt, repeated]);
+  }
 
   it('hand neighbours over together, but for those of another session or lane, and no more than a piece of memory holds', async () => {
     const publisher = open(0, 'p');
@@ -49,33 +73,69 @@ describe('mailboxes that feed consumers on two shards', () => {
     );
   });
 
-  it('give a consumer nothing that is small enough ahead of what its way had no room for', async () => {
-    const publisher = open(0, 'p');
-    const slow = open(0, 'slow');
-    await groupOn(0, 0, slow.session, { lease: 60_000 });
-    shards[0].interest.subscribe(slow.session, ['noise']);
-    run();
-    // Its socket takes nothing, and there is room for 40 KiB before something is shed.
-    slow.taker.unsent = 64 * 1024;
-    slow.session.pressure.shed();
-    for (let i = 0; i < 2; i++) publish(shards[0], publisher.session, 'noise', 2, 42 * 1024);
-    run();
-    for (const [id, size] of [
-      ['large', 50_000],
-      ['less', 30_000],
-    ] as const)
-      assured(0, publisher.session, 'work.x', id, size);
-    run();
-    slow.taker.unsent = 0;
-    slow.session.touch();
-    run();
-    shards[0].mailboxes.check();
-    run();
-    assert.deepEqual(
-      slow.taker.got.map(({ text }) => text.trim()),
-      ['large', 'less'],
-    );
-  });
+  for (const home of [0, 1]) {
+    it(`on shard ${home} give a consumer nothing that is small enough ahead of what its way had no room for`, async () => {
+      const publisher = open(0, 'p');
+      const slow = open(1, 'slow');
+      await groupOn(home, 1, slow.session, { lease: 60_000 });
+      shards[1].interest.subscribe(slow.session, ['noise']);
+      run();
+      // Its socket takes nothing, and there is room for 40 KiB before something is shed.
+      slow.taker.unsent = 64 * 1024;
+      slow.session.pressure.shed();
+      const noise = open(1, 'noise');
+      for (let i = 0; i < 2; i++) publish(shards[1], noise.session, 'noise', 2, 42 * 1024);
+      run();
+      const sent = ['first', 'large', 'less', 'least'];
+      for (const [i, size] of [10, 50_000, 30_000, 10].entries())
+        assured(0, publisher.session, 'work.x', sent[i], size);
+      run();
+      slow.taker.unsent = 0;
+      slow.session.touch();
+      // Until it is known whether there is room, one comes, then two.
+      for (let i = 0; i < 2; i++) {
+        run();
+        shards[home].mailboxes.check();
+      }
+      run();
+      assert.deepEqual(
+        slow.taker.got.map(({ text }) => text.trim()),
+        sent,
+      );
+    });
+
+    it(`on shard ${home} try a consumer that is stuck with one message, and with more as they get through`, async () => {
+      const publisher = open(0, 'p');
+      const slow = open(1, 'slow');
+      const { mailbox } = await groupOn(home, 1, slow.session, { lease: 60_000, prefetch: 20 });
+      fill(slow);
+      for (let i = 0; i < 20; i++) assured(0, publisher.session, 'work.x', `${i}`.padEnd(2));
+      run();
+      const { counters } = shards[home].exchange;
+      const look = (): void => {
+        shards[home].mailboxes.check();
+        run();
+      };
+      for (let i = 0; i < 3; i++) {
+        const before = counters[C.mailboxReturned];
+        look();
+        assert.equal(counters[C.mailboxReturned], before + 1);
+      }
+      slow.taker.unsent = 0;
+      slow.session.touch();
+      run();
+      for (const count of [1, 3, 7]) {
+        look();
+        assert.equal(slow.taker.got.length, count);
+      }
+      ack(1, slow.session, mailbox, slow.taker.got[0].offset, 2);
+      assert.equal(slow.taker.got.length, 20);
+      assert.deepEqual(
+        slow.taker.texts.map(Number),
+        Array.from({ length: 20 }, (_, i) => i),
+      );
+    });
+  }
 
   for (const home of [0, 1]) {
     it(`on shard ${home} get back what finds its way full, and give it to another consumer, or when there is room`, async () => {
@@ -110,37 +170,15 @@ describe('mailboxes that feed consumers on two shards', () => {
       slow.taker.unsent = 0;
       slow.session.touch();
       run();
-      shards[home].mailboxes.check();
-      run();
+      for (let i = 0; i < 2; i++) {
+        shards[home].mailboxes.check();
+        run();
+      }
       assert.deepEqual(
         slow.taker.got.map(({ text, attempt }) => [text, attempt]),
         ['a', 'b', 'c'].map((text) => [text, 1]),
       );
     });
-  }
-
-  /** A consumer of shard 1 whose socket takes nothing, and whose backlog has no room. */
-  function fill({ session, taker }: Guest): void {
-    const publisher = open(1, 'noise');
-    shards[1].interest.subscribe(session, ['noise']);
-    run();
-    taker.unsent = 64 * 1024;
-    session.pressure.shed();
-    for (const size of [31 * 1024, 1024, 1])
-      for (let i = 0; i < 40; i++) publish(shards[1], publisher.session, 'noise', 0, size);
-    run();
-  }
-
-  /** Whatever shard `from` sends to the other now is refused. */
-  function clog(from: number): void {
-    wires.fullFrom = from;
-    const peer = shards[from].exchange.peers[1 - from]!;
-    const junk = new Uint8Array(MAX_RECORD);
-    while (peer.send(RecordKind.stored, false, junk, 0, junk.length));
-  }
-
-  function firsts({ taker }: Guest): [string, number, boolean][] {
-    return taker.got.map(({ text, attempt, repeated }) => [text, attempt, repeated]);
   }
 
   it('get back a whole run that a consumer of the other shard has no room for, in its order and as it was', async () => {
@@ -182,8 +220,10 @@ describe('mailboxes that feed consumers on two shards', () => {
     );
     shards[0].sessions.lost(near.session, false);
     wires.fullFrom = -1;
-    run();
-    shards[0].mailboxes.check();
+    for (let i = 0; i < 3; i++) {
+      run();
+      shards[0].mailboxes.check();
+    }
     run();
     assert.deepEqual(
       firsts(far),
