@@ -2,69 +2,29 @@
 import { FlowbusError } from '../errors.js';
 import { capabilityAddress } from '../topics/topic.js';
 import type { OutgoingExtensions } from '../wire/extensions.js';
-import type { Priority } from '../wire/frame.js';
 import { Flag } from '../wire/frame.js';
-import type { Retry } from '../wire/retry.js';
 import { type AgentFilter, type AgentRecord, type CapabilityTarget, Directory } from './directory.js';
 import type { AgentEvents } from './events.js';
 import type { Message } from './message.js';
 import {
-  badOption,
-  checkCallOptions,
-  checkCapability,
-  checkInteger,
-  laneOf,
-  type MailboxOptions,
-} from './options.js';
+  ASSURED_OPTIONS,
+  type AssuredOptions,
+  checkLive,
+  extensionsOf,
+  PUBLISH_OPTIONS,
+  type PublishOptions,
+  REQUEST_OPTIONS,
+  type RequestOptions,
+  retainFlag,
+  type SendOptions,
+  timeoutOf,
+} from './message-options.js';
+import { badOption, checkCallOptions, checkCapability, laneOf, type MailboxOptions } from './options.js';
 import type { OutgoingTopic } from './outgoing-topics.js';
 import { encodePayload, type Payload } from './payload.js';
 import type { Stored } from './requests.js';
 import type { Session } from './session.js';
 import type { Handler, SubscribeOptions, Subscription } from './subscriptions.js';
-
-export interface SendOptions {
-  /** The lane it travels in. Default: that of `connect()`. */
-  priority?: Priority | undefined;
-  /** Time to live: whole milliseconds after which it is not worth delivering, 1 to 86,400,000. */
-  ttl?: number | undefined;
-  /** Ordering key: messages with the same key stay in order. 1 to 255 bytes. */
-  key?: string | undefined;
-  /** At most 64 names of 1 to 255 bytes, 65,535 bytes in all. */
-  headers?: Readonly<Record<string, string>> | undefined;
-  /** W3C trace context, 55 bytes. */
-  traceparent?: string | undefined;
-}
-
-/** What is kept until it is received. */
-export interface AssuredOptions extends SendOptions {
-  /** Store it: resolves once every mailbox that matches has journaled it. */
-  assured?: boolean | undefined;
-  /** Names the message, 1 to 64 bytes: mailboxes drop what they have seen. Default, if assured: a random one. */
-  messageId?: string | Uint8Array | undefined;
-  /**
-   * For assured messages alone: milliseconds from their arrival at the broker, before which they are not delivered, 0 to
-   * 604,800,000 (a week), and less than `ttl`. Those who have no mailbox do not get them.
-   */
-  delay?: number | undefined;
-  /** How it is tried again when a consumer fails at it; goes with `assured`. Default: as each mailbox has it. */
-  retry?: Retry | undefined;
-  /** Milliseconds to wait for the ack of an assured publish, 1 to 86,400,000. Default 5000. */
-  timeout?: number | undefined;
-}
-
-export interface PublishOptions extends AssuredOptions {
-  /** Keep it as the last value of the topic, for those who subscribe later: they get it marked `retained`. An empty payload clears it. */
-  retain?: boolean | undefined;
-  /** A topic where answers are awaited, for patterns that `request()` does not cover. */
-  replyTo?: string | undefined;
-  /** What answers have to repeat, 1 to 64 bytes. */
-  correlation?: Uint8Array | undefined;
-}
-
-export interface RequestOptions extends SendOptions {
-  /** Milliseconds to wait for the reply, 1 to 86,400,000. Default 5000. Also the time to live, unless `ttl` is given. */
-  timeout?: number | undefined;
-}
 
 /** What has passed since the agent was made, and what waits now. */
 export interface AgentCounts {
@@ -77,28 +37,6 @@ export interface AgentCounts {
   /** Bytes of messages that wait to be sent. */
   waitingBytes: number;
 }
-
-const SEND_OPTIONS: readonly (keyof SendOptions)[] = ['priority', 'ttl', 'key', 'headers', 'traceparent'];
-const ASSURED_OPTIONS: readonly (keyof AssuredOptions)[] = [
-  ...SEND_OPTIONS,
-  'assured',
-  'messageId',
-  'delay',
-  'retry',
-  'timeout',
-];
-const PUBLISH_OPTIONS: readonly (keyof PublishOptions)[] = [
-  ...ASSURED_OPTIONS,
-  'replyTo',
-  'correlation',
-  'retain',
-];
-/** What only a mailbox can do. */
-const MAILBOX_ONLY = ['delay', 'retry'] as const;
-const REQUEST_OPTIONS: readonly (keyof RequestOptions)[] = [...SEND_OPTIONS, 'timeout'];
-
-const DEFAULT_TIMEOUT = 5000;
-const MAX_TIMEOUT = 86_400_000;
 
 /** How often `drain()` looks whether the socket is empty (ms). */
 const FLUSH_POLL = 5;
@@ -190,9 +128,7 @@ export class Agent {
     const { outbox, topics, settings } = this.session;
     if (options === undefined) return outbox.write(topics.get(topic), payload, settings.lane, 0, null);
     checkCallOptions(options, PUBLISH_OPTIONS);
-    if (options.assured === true) return this.publishAssured(() => topics.get(topic), payload, options);
-    checkLive(options);
-    return outbox.write(topics.get(topic), payload, this.laneOf(options), retainFlag(options), options);
+    return this.publishAs(false, topic, payload, options);
   }
 
   /**
@@ -210,9 +146,7 @@ export class Agent {
     const { outbox, topics, settings } = this.session;
     if (options === undefined) return outbox.write(topics.to(agentId), payload, settings.lane, 0, null);
     checkCallOptions(options, ASSURED_OPTIONS);
-    if (options.assured === true) return this.publishAssured(() => topics.to(agentId), payload, options);
-    checkLive(options);
-    return outbox.write(topics.to(agentId), payload, this.laneOf(options), 0, options);
+    return this.publishAs(true, agentId, payload, options);
   }
 
   /**
@@ -269,7 +203,7 @@ export class Agent {
   ): Promise<Message> {
     this.session.checkOpen();
     checkCallOptions(options, REQUEST_OPTIONS);
-    const timeout = checkInteger('timeout', options.timeout ?? DEFAULT_TIMEOUT, 1, MAX_TIMEOUT);
+    const timeout = timeoutOf(options);
     if (typeof target === 'string') return this.ask(target, payload, options, timeout);
     const capability = capabilityOf(target);
     let agentId = this.directory.pick(capability);
@@ -350,6 +284,23 @@ export class Agent {
     return options.priority === undefined ? this.session.settings.lane : laneOf(options.priority);
   }
 
+  /** `name`: an agentId, or a topic. */
+  private publishAs(
+    isAgent: boolean,
+    name: string,
+    payload: Payload,
+    options: PublishOptions,
+  ): boolean | Promise<Stored> {
+    const { outbox, topics } = this.session;
+    if (options.assured === true) {
+      const topic = (): OutgoingTopic => (isAgent ? topics.to(name) : topics.get(name));
+      return this.publishAssured(topic, payload, options);
+    }
+    checkLive(options);
+    const topic = isAgent ? topics.to(name) : topics.get(name);
+    return outbox.write(topic, payload, this.laneOf(options), retainFlag(options), options);
+  }
+
   /** Not an async function: that would be a second promise for each message. */
   private publishAssured(
     topic: () => OutgoingTopic,
@@ -360,20 +311,9 @@ export class Agent {
     const { outbox, requests, dispatch } = session;
     try {
       session.checkOpen();
-      const timeout = checkInteger('timeout', options.timeout ?? DEFAULT_TIMEOUT, 1, MAX_TIMEOUT);
-      const { key, ack } = requests.openAssured(timeout, options.messageId);
+      const { key, ack } = requests.openAssured(timeoutOf(options), options.messageId);
       try {
-        const extensions: OutgoingExtensions = {
-          replyTo: options.replyTo,
-          correlation: options.correlation,
-          messageId: options.messageId ?? requests.messageId,
-          ttl: options.ttl,
-          key: options.key,
-          traceparent: options.traceparent,
-          headers: options.headers,
-          delay: options.delay === 0 ? undefined : options.delay,
-          retry: options.retry,
-        };
+        const extensions = extensionsOf(options, requests.messageId);
         outbox.write(topic(), payload, this.laneOf(options), Flag.assured | retainFlag(options), extensions);
         dispatch.listen();
       } catch (error) {
@@ -427,28 +367,11 @@ export class Agent {
   }
 }
 
-function retainFlag({ retain }: PublishOptions): number {
-  if (retain === undefined || retain === false) return 0;
-  if (retain !== true) throw badOption('retain', retain, 'true or false');
-  return Flag.retain;
-}
-
 function capabilityOf(target: unknown): string {
   if (typeof target === 'object' && target !== null && 'capability' in target) {
     if (typeof target.capability === 'string') return target.capability;
   }
   throw badOption('The receiver', target, 'an agentId or { capability: text }');
-}
-
-/** Throws BAD_OPTION for what only a mailbox can do. */
-function checkLive(options: AssuredOptions): void {
-  for (const name of MAILBOX_ONLY) {
-    if (options[name] === undefined) continue;
-    throw new FlowbusError(
-      'BAD_OPTION',
-      `${name} needs assured: true, since a live message is kept nowhere.`,
-    );
-  }
 }
 
 function asFlowbusError(error: unknown): FlowbusError {

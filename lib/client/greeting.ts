@@ -1,6 +1,8 @@
-/** What a hello says, and how many patterns fit into one. */
+/** What a hello says, how many patterns fit into one, and what is said behind its welcome. */
+import type { FlowbusError } from '../errors.js';
 import type { Hello, Resume } from '../wire/control.js';
 import { utf8Size } from '../wire/text.js';
+import type { Calls } from './calls.js';
 import { checkToken, type Settings } from './options.js';
 
 /** Patterns in one control frame, at most; the protocol allows 1024. */
@@ -48,4 +50,20 @@ export async function makeHello(
     token: settings.token === null ? null : checkToken(await settings.token()),
     resume,
   };
+}
+
+/**
+ * Behind a welcome: says again what was asked for and, in a new session, the patterns that the hello had no room for. `greeted`: those that
+ * it had; null: the session goes on, with all of them. The next hello says again what fails with its connection.
+ */
+export function restorePatterns(
+  calls: Calls,
+  patterns: readonly string[],
+  greeted: Set<string> | null,
+  report: (error: FlowbusError) => void,
+): void {
+  calls.reconnected(greeted);
+  if (greeted === null) return;
+  const rest = patterns.filter((pattern) => !greeted.has(pattern));
+  for (const group of groupPatterns(rest)) calls.open('subscribe', { patterns: group }).catch(report);
 }

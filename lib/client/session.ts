@@ -3,32 +3,29 @@
  * unsent messages and pending calls are carried over. All parts of an agent meet here.
  */
 import { FlowbusError } from '../errors.js';
-import { agentAddress, REPLY_PREFIX } from '../topics/topic.js';
+import { agentAddress } from '../topics/topic.js';
 import type { BatchReader } from '../wire/batch.js';
 import type { Consume, Consuming, ControlCodec, ControlPayloads, Hello, Welcome } from '../wire/control.js';
 import { Encoding, FrameType, writeU32 } from '../wire/frame.js';
-import type { Past } from '../wire/past.js';
-import { utf8 } from '../wire/text.js';
 import { Acks } from './acks.js';
-import type { IncomingTopic } from './announcements.js';
+import type { Announcements } from './announcements.js';
+import { Arrivals, type ConnectionTalk } from './arrivals.js';
 import type { AssuredMessage } from './assured-message.js';
 import { type AskingKind, type CallKind, type CallOffice, type CallPayload, Calls } from './calls.js';
-import { Clock } from './clock.js';
 import { Connection, type ConnectionOwner, type Ending } from './connection.js';
 import { type ConsumerOffice, Consumers } from './consumers.js';
 import { readControl } from './control.js';
 import { Dispatch, type DispatchOwner } from './dispatch.js';
 import { Emitter } from './events.js';
-import { groupPatterns, makeHello } from './greeting.js';
-import { Inbox, type InboxOwner } from './inbox.js';
-import type { Message, PastMessage, ReplyOptions } from './message.js';
+import { groupPatterns, makeHello, restorePatterns } from './greeting.js';
+import { Identity } from './identity.js';
+import { Inbox } from './inbox.js';
+import type { Message } from './message.js';
 import type { Settings } from './options.js';
 import { Outbox, type OutboxOwner } from './outbox.js';
 import { OutgoingTopics } from './outgoing-topics.js';
-import type { Payload } from './payload.js';
 import { PressedMailboxes } from './pressed.js';
 import { Dialer, isFinal, plain } from './reconnect.js';
-import { type Replaying, takersOf } from './replaying.js';
 import { Replies } from './replies.js';
 import { Requests, Unsent } from './requests.js';
 import type { Rewriter } from './requeue.js';
@@ -41,7 +38,7 @@ interface Attempt {
 }
 
 export class Session
-  implements ConnectionOwner, InboxOwner, OutboxOwner, DispatchOwner, CallOffice, ConsumerOffice
+  implements ConnectionOwner, ConnectionTalk, OutboxOwner, DispatchOwner, CallOffice, ConsumerOffice
 {
   readonly settings: Settings;
   readonly events: Emitter;
@@ -59,19 +56,12 @@ export class Session
   private readonly dialer: Dialer;
   private readonly openTransport: OpenTransport;
   private readonly codec: ControlCodec;
-  private readonly clock: Clock;
-  private readonly nonce: string;
+  private readonly identity: Identity;
   private connection: Connection | null;
   private attempt: Attempt | null;
   private liveSince: number;
   private closed: FlowbusError | null;
   private onGone: (() => void) | null;
-  private node: string;
-  private sender: number;
-  /** Name of the session at the broker; null before the first welcome. */
-  private sessionName: string | null;
-  /** Where answers to this agent go, for as long as the connection stands. */
-  private address: string;
   private greeted: Set<string>;
   /** When the broker was heard last, for subscriptions that begin in the past (ms). */
   private heardAt: number;
@@ -96,24 +86,21 @@ export class Session
       settings.maxInFlight,
       settings.maxBuffered,
     );
-    this.inbox = new Inbox(agentAddress(settings.agentId), this.dispatch, this);
     this.requests = new Requests();
     this.pressed = new PressedMailboxes(this.events);
     this.replies = new Replies(this.topics, this.outbox, this.events);
+    const { acks, dispatch, subscriptions, requests, replies, events } = this;
+    const arrivals = new Arrivals(acks, dispatch, subscriptions, requests, replies, events, this);
+    this.inbox = new Inbox(agentAddress(settings.agentId), dispatch, arrivals);
     this.dialer = new Dialer(urls, settings, (url, timeout) => this.dial(url, timeout));
     this.openTransport = open;
     this.codec = codec;
-    this.clock = new Clock();
-    this.nonce = crypto.getRandomValues(new Uint32Array(1))[0].toString(36);
+    this.identity = new Identity();
     this.connection = null;
     this.attempt = null;
     this.liveSince = 0;
     this.closed = null;
     this.onGone = null;
-    this.node = '';
-    this.sender = 0;
-    this.sessionName = null;
-    this.address = '';
     this.greeted = new Set();
     this.heardAt = 0;
   }
@@ -123,11 +110,15 @@ export class Session
   }
 
   get nodeName(): string {
-    return this.node;
+    return this.identity.node;
+  }
+
+  get announcements(): Announcements {
+    return this.inbox.announcements;
   }
 
   get replyAddress(): string {
-    return this.address;
+    return this.identity.address;
   }
 
   /** Throws what the agent ended with. */
@@ -176,7 +167,7 @@ export class Session
   hello(): Promise<Hello> {
     const patterns = groupPatterns(this.subscriptions.patterns())[0] ?? [];
     this.greeted = new Set(patterns);
-    const session = this.sessionName;
+    const { session } = this.identity;
     return makeHello(
       this.settings,
       patterns,
@@ -207,7 +198,7 @@ export class Session
     else this.lost(ending);
   }
 
-  // --- InboxOwner
+  // --- ConnectionTalk
 
   onControl(frame: BatchReader): void {
     if (this.connection !== null) readControl(frame, this.codec, this.connection, this);
@@ -222,47 +213,11 @@ export class Session
     this.topics.announce(id, text);
   }
 
-  onDelivery(message: AssuredMessage): void {
-    this.dispatch.deliverAssured(message);
-  }
-
-  onPast(message: PastMessage, topic: IncomingTopic, past: Past, lane: number): void {
-    if (past.stream === 0) {
-      this.dispatch.deliver(message, topic);
-      return;
-    }
-    const replaying = this.subscriptions.ofStream(past.stream)?.replaying ?? null;
-    if (replaying === null) return;
-    if (message.retained || replaying.takesPast(past.slot, lane, past.place))
-      this.dispatch.deliverPast(message);
-  }
-
-  isCatchingUp(): boolean {
-    return this.subscriptions.isCatchingUp;
-  }
-
-  takers(topic: IncomingTopic, slot: number, lane: number, place: number): readonly Replaying[] {
-    const kept = this.subscriptions.isKept(topic, place !== 0);
-    return takersOf(this.subscriptions.targets(topic), slot, lane, place, kept);
-  }
-
-  onReply(message: Message): void {
-    this.requests.settle(message);
-  }
-
-  onBadFrame(error: FlowbusError): void {
-    this.events.error(error);
-  }
-
   onBroken(error: FlowbusError): void {
     this.inbox.stop();
     this.events.error(error);
     // A listener may have closed the agent.
     this.connection?.fail('DISCONNECTED', error.message);
-  }
-
-  reply(message: Message, payload: Payload, options: ReplyOptions | undefined): boolean {
-    return this.replies.reply(message, payload, options);
   }
 
   // --- OutboxOwner
@@ -344,14 +299,14 @@ export class Session
     if (connection === null || this.closed !== null) return;
     connection.welcomed(welcome);
     const fresh = !welcome.resumed;
-    const first = this.sessionName === null;
-    const oldAddress = this.address;
-    this.sessionName = welcome.session;
-    this.node = welcome.node;
-    this.sender = welcome.sender;
-    this.address = `${REPLY_PREFIX}${welcome.node}.${welcome.sender.toString(36)}.${this.nonce}`;
+    const { session, address: oldAddress } = this.identity;
+    this.identity.welcomed(welcome);
+    // Its own connection's end is reported as such.
+    const report = (error: FlowbusError): void => {
+      if (this.closed === null) this.events.error(error);
+    };
     this.liveSince = performance.now();
-    this.restorePatterns(fresh);
+    restorePatterns(this.calls, this.subscriptions.patterns(), fresh ? this.greeted : null, report);
     if (fresh) {
       this.topics.restartSequences();
       this.inbox.received = 0;
@@ -364,13 +319,9 @@ export class Session
       this.rewriter(null, oldAddress, fresh),
     );
     this.attempt?.resolve();
-    if (first) return;
-    this.subscriptions.reconnected(welcome.resumed && welcome.missed === 0, this.heardAt, (error) => {
-      if (this.closed === null) this.events.error(error);
-    });
-    this.consumers.reconnected((error) => {
-      if (this.closed === null) this.events.error(error);
-    });
+    if (session === null) return;
+    this.subscriptions.reconnected(welcome.resumed && welcome.missed === 0, this.heardAt, report);
+    this.consumers.reconnected(report);
     this.events.reconnect({
       url: plain(connection.url),
       attempts: this.dialer.attempts,
@@ -387,22 +338,6 @@ export class Session
     this.outbox.rewrite(this.rewriter(null, null, false));
     this.topics.forgetIds();
     this.outbox.flush();
-  }
-
-  private restorePatterns(fresh: boolean): void {
-    if (!fresh) {
-      this.calls.reconnected(null);
-      return;
-    }
-    const known = this.greeted;
-    this.calls.reconnected(known);
-    const rest = this.subscriptions.patterns().filter((pattern) => !known.has(pattern));
-    for (const patterns of groupPatterns(rest)) {
-      this.calls.open('subscribe', { patterns }).catch((error: FlowbusError) => {
-        // Its own connection's end is reported as such, and the next hello says them again.
-        if (this.closed === null) this.events.error(error);
-      });
-    }
   }
 
   private lost(ending: Ending): void {
@@ -462,27 +397,6 @@ export class Session
   }
 
   private rewriter(unsent: Unsent | null, oldAddress: string | null, renumber: boolean): Rewriter {
-    const moved = oldAddress !== null && oldAddress !== '' && oldAddress !== this.address;
-    return {
-      sender: this.sender,
-      renumber,
-      now: this.clock.now(),
-      oldReply: moved ? utf8(oldAddress) : null,
-      newReply: moved ? utf8(this.address) : null,
-      textOf: (id) => this.inbox.announcements.topic(id)?.text ?? null,
-      topic: (text) => this.topics.get(text),
-      onKept: (extensions) => {
-        if (unsent !== null) this.requests.note(extensions, unsent);
-      },
-      onDropped: (reason) => {
-        if (reason === 'expired') return;
-        this.events.error(
-          new FlowbusError(
-            'PAYLOAD_TOO_LARGE',
-            'A waiting message does not fit into the maxPayload of the new broker.',
-          ),
-        );
-      },
-    };
+    return this.identity.rewriter(this, unsent, oldAddress, renumber);
   }
 }

@@ -135,8 +135,7 @@ export class Reader implements Sink {
       else if (reader.type === FrameType.past) {
         const past = readPast(bytes, payloadStart, end)!;
         this.past.push(`${past.topic} ${past.from} ${text(bytes, past.start + HEADER_SIZE, past.end)}`);
-      }
-      else if (reader.type === FrameType.publish) {
+      } else if (reader.type === FrameType.publish) {
         const topic =
           reader.topicId === 0 ? text(bytes, topicStart, extensionsStart) : this.#topics.get(reader.topicId)!;
         const from = this.#senders.get(reader.sender)!;
