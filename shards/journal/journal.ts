@@ -107,6 +107,8 @@ export class Journal {
   /** Where the last whole turn ends in the file; what is behind it has not been promised to anyone. */
   #safe: number;
   #failed: boolean;
+  /** A turn has failed since the last `check`. */
+  #full: boolean;
   /** Bytes of the records of messages that have not left. */
   liveBytes: number;
   #goneMailbox: number;
@@ -139,6 +141,7 @@ export class Journal {
     this.#at = BLOCK_HEADER;
     this.#safe = 0;
     this.#failed = false;
+    this.#full = false;
     this.liveBytes = 0;
     this.#goneMailbox = 0;
     this.#goneFirst = 0;
@@ -284,6 +287,7 @@ export class Journal {
     const turn = this.#turn;
     if (this.#failed) {
       this.#failed = false;
+      this.#full = true;
       this.#cutBack();
       for (const records of turn) this.#debts.collect(records);
       turn.length = 0;
@@ -300,10 +304,15 @@ export class Journal {
     return true;
   }
 
-  /** Now and then: sets room aside again once the disk has some. */
+  /**
+   * Now and then: sets room aside again once the disk has some. Gives it up when nothing else would make any: nearly all that fills the disk has
+   * left, and that it has was written with the last of it.
+   */
   check(): void {
     this.#vain = false;
-    this.#room.take();
+    if (this.#full && this.#debts.isEmpty && this.#isBurden()) this.#room.give();
+    else this.#room.take();
+    this.#full = false;
   }
 
   /**
@@ -343,9 +352,8 @@ export class Journal {
 
   /** Begins a new segment if the last one is full, or if the disk is and could be rid of it. */
   roll(): void {
-    const { bytes, number, liveBytes } = this.#segments[this.#segments.length - 1];
-    const isBurden = !this.#room.isHeld && bytes > RESERVE_BYTES && liveBytes <= TIGHT_BYTES;
-    if (bytes < this.#segmentBytes && !isBurden) return;
+    const { bytes, number } = this.#segments[this.#segments.length - 1];
+    if (bytes < this.#segmentBytes && (this.#room.isHeld || !this.#isBurden())) return;
     try {
       this.#begin(number + 1);
     } catch {
@@ -366,6 +374,12 @@ export class Journal {
   remove(): void {
     this.close();
     rmSync(this.#settings.dir, { recursive: true });
+  }
+
+  /** Whether the segment that is written to would, if it were dropped, give back more than it takes to write again what lives in it. */
+  #isBurden(): boolean {
+    const { bytes, liveBytes } = this.#segments[this.#segments.length - 1];
+    return bytes > RESERVE_BYTES && liveBytes <= TIGHT_BYTES;
   }
 
   #pathOf(number: number): string {

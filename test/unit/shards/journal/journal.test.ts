@@ -349,6 +349,48 @@ describe('Journal', () => {
     assert.ok(existsSync(reserve) && journal.hasRoom(1));
   });
 
+  it('gives the reserve up for what has left, though all of that was written with the last of the disk', () => {
+    const reserve = join(dir, 'reserve');
+    let left = Number.POSITIVE_INFINITY;
+    const write = ((fd: number, b: Uint8Array, at: number, length: number): number => {
+      if (left < length) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+      left -= length;
+      return writeSync(fd, b, at, length);
+    }) as typeof writeSync;
+    const journal = new Journal({ dir, fsync: 'never', maxBytes: 10_000_000, write });
+    open.push(journal);
+    journal.open(new Recovery(), () => {});
+    const first = journal.segment;
+    const entries = Array.from({ length: 100 }, (_, i) => put(journal, i + 1, 'x'.repeat(16_000)));
+    assert.ok(journal.flush());
+    const refuse = (): void => {
+      journal.released(put(journal, 1000, 'x'.repeat(16_000)));
+      assert.ok(!journal.flush());
+      journal.check();
+      journal.roll();
+    };
+    left = 1000;
+    refuse();
+    assert.ok(existsSync(reserve), 'as long as what fills the disk lives');
+    assert.equal(journal.segment, first);
+    for (const entry of entries.slice(0, 99)) journal.gone(1, entry);
+    assert.ok(journal.flush());
+    assert.ok(left > 0 && left < 1000);
+    refuse();
+    assert.ok(!existsSync(reserve) && !journal.hasRoom(1));
+    assert.equal(journal.burden, first, 'what lives in it is to be written again');
+    // As the reserve has made.
+    left = RESERVE_BYTES;
+    journal.released(entries[99]);
+    journal.mailbox(1, JSON.stringify(RECORD));
+    put(journal, 100, 'again');
+    assert.ok(journal.flush());
+    journal.drop();
+    journal.check();
+    assert.ok(existsSync(reserve) && journal.hasRoom(1));
+    assert.deepEqual(texts(begin().mailboxes), ['100:again']);
+  });
+
   it('writes what has left when there is room again, if there was none at all', () => {
     let full = false;
     const write = ((fd: number, b: Uint8Array, at: number, length: number): number => {
