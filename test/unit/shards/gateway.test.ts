@@ -382,7 +382,7 @@ describe('the history of a node', () => {
     b.publish(1, near, 'kept.x', 2, ['3']);
     await cluster.run();
     const { session, sink } = b.agent('reader', 0);
-    const wish = { pattern: 'kept.x', stream: 1, last: 10, age: null, cursor: null };
+    const wish = { patterns: ['kept.x'], stream: 1, last: 10, age: null, cursor: null };
     const begun = b.shards[0].replays.begin(session, wish, () => {});
     // While it catches up.
     a.publish(0, far, 'kept.x', 2, ['4']);
