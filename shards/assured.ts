@@ -9,14 +9,13 @@ import { AGENT_PREFIX } from '../lib/topics/topic.js';
 import type { BatchReader } from '../lib/wire/batch.js';
 import { DELIVERY_MARGIN } from '../lib/wire/delivery.js';
 import { Extension, type Extensions, MAX_MESSAGE_ID } from '../lib/wire/extensions.js';
-import { Encoding, FIRST_BULK_LANE, Flag, FrameType } from '../lib/wire/frame.js';
-import { StoredWriter } from '../lib/wire/stored.js';
-import { controlFrame } from '../lib/wire/writer.js';
+import { FIRST_BULK_LANE, Flag } from '../lib/wire/frame.js';
 import type { Backpressure } from './backpressure.js';
 import type { Exchange } from './exchange.js';
 import type { History } from './history.js';
 import type { MailboxRef } from './mailbox-ref.js';
 import { AssuredReader, MAX_TARGETS, STORED_SIZE, writeAssured, writeStoredRecord } from './mailbox-talk.js';
+import { type Account, PublisherAcks } from './publisher-acks.js';
 import type { Route } from './route.js';
 import type { Session, Sink } from './session.js';
 import type { Storing } from './storing.js';
@@ -26,28 +25,16 @@ import type { TopicId } from './topic-ids.js';
 const MAX_PENDING = 262_144;
 /** What a worker has not answered by then, though it lives, found no room in the link (ms). */
 const ANSWER_LIMIT = 30_000;
-/** Bytes of acks in one frame, at most, and room for one more. */
-const ACK_BYTES = 32 * 1024;
-const ACK_ROOM = ACK_BYTES + 128;
+/** Bytes of answers in one record, at most. */
+const ANSWER_BYTES = 32 * 1024;
 const RECORD_ROOM = 128 * 1024;
 const NUMBER = 0xff_ffff;
 
 /** Told once what has become of a message: how many mailboxes hold it, or why not all that should. */
 export type OnStored = (stored: number, code: ErrorCode | null) => void;
 
-/**
- * Acks wait for each other so long (ms) while their publisher waits for more of them: with a window full of publishes on their way a
- * write to its socket for each turn costs it, and this shard, more than storing does. Whoever waits for all that it has
- * published, and be it one message, gets them at once.
- */
-const HOLD = 0.3;
-/** When nothing else ends a turn: as short as timers are (ms). */
-const HOLD_TIMER = 1;
-
 /** Objects that are kept to be used again. */
 const MAX_SPARE = 4096;
-/** A busy shard has few publishers at a time. */
-const MAX_SPARE_ACKS = 16;
 
 /** A publish that waits to be stored. It is used again and again. */
 class Pending {
@@ -102,24 +89,6 @@ class Pending {
   }
 }
 
-/** What a publisher waits for. There is one while there is something. */
-class Account {
-  readonly session: Session;
-  /** Publishes that have no answer. */
-  pending: number;
-  /** Acks that have not been sent; null: none. */
-  acks: StoredWriter | null;
-  /** Since when (ms). */
-  since: number;
-
-  constructor(session: Session) {
-    this.session = session;
-    this.pending = 0;
-    this.acks = null;
-    this.since = 0;
-  }
-}
-
 export class Assured {
   readonly #exchange: Exchange;
   readonly #storing: Storing;
@@ -131,14 +100,9 @@ export class Assured {
   readonly #unsent: number[];
   #lastToken: number;
   readonly #sparePending: Pending[];
-  readonly #accounts: Map<Session, Account>;
-  /** Those that have acks to be sent. */
-  #owed: Account[];
-  #timer: NodeJS.Timeout | null;
-  readonly #spareAcks: StoredWriter[];
+  readonly #acks: PublisherAcks;
   readonly #record: Uint8Array;
   readonly #reader: AssuredReader;
-  readonly #onTimer: () => void;
   /** By slot: what is to be told of messages that came from there. */
   readonly #answers: { bytes: Uint8Array; size: number }[];
 
@@ -152,16 +116,9 @@ export class Assured {
     this.#unsent = [];
     this.#lastToken = 0;
     this.#sparePending = [];
-    this.#accounts = new Map();
-    this.#owed = [];
-    this.#timer = null;
-    this.#spareAcks = [];
+    this.#acks = new PublisherAcks(exchange);
     this.#record = new Uint8Array(RECORD_ROOM);
     this.#reader = new AssuredReader();
-    this.#onTimer = () => {
-      this.#timer = null;
-      this.#exchange.unsettle();
-    };
     this.#answers = [];
   }
 
@@ -199,7 +156,7 @@ export class Assured {
     const pending = this.#sparePending.pop() ?? new Pending();
     const idStart = extensions.startOf(Extension.messageId);
     pending.begin(
-      this.#accountOf(session),
+      this.#acks.expect(session),
       reader.bytes,
       idStart,
       extensions.endOf(Extension.messageId),
@@ -208,7 +165,6 @@ export class Assured {
     );
     pending.onStored = onStored;
     this.#pending.set(token, pending);
-    pending.account!.pending++;
     const spelled = reader.topicLength !== 0 ? '' : text;
     for (let at = 0; at < mailboxes.length; at++) {
       const { slot, pressed } = mailboxes[at];
@@ -253,11 +209,11 @@ export class Assured {
       this.settle(slot, token, stored, code);
       return;
     }
-    this.#answers[slot] ??= { bytes: new Uint8Array(ACK_ROOM), size: 0 };
+    this.#answers[slot] ??= { bytes: new Uint8Array(ANSWER_BYTES + STORED_SIZE), size: 0 };
     const answers = this.#answers[slot];
     writeStoredRecord(answers.bytes, answers.size, token, stored, code);
     answers.size += STORED_SIZE;
-    if (answers.size >= ACK_BYTES) this.#answer(slot);
+    if (answers.size >= ANSWER_BYTES) this.#answer(slot);
     this.#exchange.unsettle();
   }
 
@@ -287,16 +243,7 @@ export class Assured {
 
   /** The end of a turn: acks and answers leave. */
   flush(): void {
-    const owed = this.#owed;
-    if (owed.length > 0) {
-      const now = performance.now();
-      this.#owed = [];
-      for (const account of owed) {
-        if (account.pending > 0 && now - account.since < HOLD) this.#owed.push(account);
-        else this.#acknowledge(account);
-      }
-      if (this.#owed.length > 0 && this.#timer === null) this.#timer = setTimeout(this.#onTimer, HOLD_TIMER);
-    }
+    this.#acks.flush();
     for (let slot = 0; slot < this.#answers.length; slot++)
       if ((this.#answers[slot]?.size ?? 0) > 0) this.#answer(slot);
   }
@@ -361,53 +308,16 @@ export class Assured {
     const { sink, id, idSize, topic, stored, code, onStored } = pending;
     const account = pending.account!;
     const { session } = account;
-    account.pending--;
     if (onStored !== null) onStored(stored, code);
     else if (sink !== null && session.sink === sink) {
-      if (code === null) this.#owe(account, id, idSize, stored);
+      if (code === null) this.#acks.owe(account, id, idSize, stored);
       else sink.refuse?.({ code, message: null, topic, correlation: id.slice(0, idSize) });
     }
-    if (account.pending === 0 && account.acks === null) this.#accounts.delete(session);
+    this.#acks.answered(account);
     pending.account = null;
     pending.sink = null;
     pending.onStored = null;
     if (this.#sparePending.length < MAX_SPARE) this.#sparePending.push(pending);
-  }
-
-  #accountOf(session: Session): Account {
-    let account = this.#accounts.get(session);
-    if (account === undefined) {
-      account = new Account(session);
-      this.#accounts.set(session, account);
-    }
-    return account;
-  }
-
-  #owe(account: Account, id: Uint8Array, size: number, stored: number): void {
-    if (account.acks === null) {
-      account.acks = this.#spareAcks.pop() ?? new StoredWriter(ACK_ROOM);
-      account.since = performance.now();
-      this.#owed.push(account);
-    }
-    account.acks.add(id, 0, size, stored);
-    if (account.acks.size >= ACK_BYTES) this.#send(account.session, account.acks);
-    this.#exchange.unsettle();
-  }
-
-  #acknowledge(account: Account): void {
-    const { session, acks } = account;
-    if (acks !== null) {
-      account.acks = null;
-      this.#send(session, acks);
-      if (this.#spareAcks.length < MAX_SPARE_ACKS) this.#spareAcks.push(acks);
-    }
-    if (account.pending === 0) this.#accounts.delete(session);
-  }
-
-  #send(session: Session, acks: StoredWriter): void {
-    if (acks.size > 0 && session.sink !== null)
-      session.control(controlFrame(FrameType.ack, 0, Encoding.bytes, acks.bytes.subarray(0, acks.size)));
-    acks.clear();
   }
 
   #answer(slot: number): void {
