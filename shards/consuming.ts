@@ -14,7 +14,7 @@ import type { Mailboxes } from './mailboxes.js';
 import type { Peer } from './peer.js';
 import { Placement } from './placement.js';
 import { workerOfSender } from './sender-ids.js';
-import type { Session } from './session.js';
+import type { Session, Sink } from './session.js';
 import { encodeTalk } from './talk.js';
 
 /** Mailboxes that one connection consumes from. */
@@ -38,8 +38,12 @@ interface Asked {
   readonly resolve: (handle: number) => void;
   readonly reject: (error: FlowbusError) => void;
   readonly timer: NodeJS.Timeout;
+  /** The connection that asked. */
+  readonly sink: Sink | null;
   /** Its session was told that there is no answer. */
   isLate: boolean;
+  /** Its session has left the mailbox since. */
+  isLeft: boolean;
 }
 
 export class Consuming {
@@ -87,24 +91,25 @@ export class Consuming {
   async consume(session: Session, spec: ConsumeSpec): Promise<number> {
     if ((session.consumes?.size ?? 0) + (this.#waiting.get(session) ?? 0) >= MAX_CONSUMED)
       throw new FlowbusError('LIMIT_REACHED', `A connection may consume from ${MAX_CONSUMED} mailboxes.`);
-    const { sink } = session;
     const slot = this.#homeOf(spec);
-    let handle: number;
-    if (slot === this.#slot) {
-      handle = this.#mailboxes.consume(session.sender.number, spec);
-      this.#note(session, handle, spec);
-      await this.#interest.settled();
-    } else {
-      handle = await this.#ask(slot, session, spec);
-      this.#note(session, handle, spec);
-    }
-    // The connection that asked is gone, and nobody else would say so.
-    if (session.sink !== sink || session.ended) this.leave(session, handle);
+    if (slot !== this.#slot) return this.#ask(slot, session, spec);
+    const handle = this.#mailboxes.consume(session.sender.number, spec);
+    this.#note(session, handle, spec);
+    await this.#interest.settled();
     return handle;
+  }
+
+  /** As `leave`, by what the session had asked for: it may not have been answered yet. */
+  leaveNamed(session: Session, spec: ConsumeSpec): void {
+    const name = nameOf(spec);
+    for (const [handle, consumed] of [...(session.consumes ?? [])])
+      if (nameOf(consumed) === name) this.leave(session, handle);
+    this.#takeBack(session, name);
   }
 
   /** The session consumes from this mailbox no more: what it has not acked goes to others. */
   leave(session: Session, handle: number): void {
+    this.#takeBack(session, this.#table.find(handle)?.notice.name);
     session.consumes?.delete(handle);
     session.refused?.delete(handle);
     this.#tellLeave(session.sender.number, handle, false);
@@ -262,10 +267,15 @@ export class Consuming {
     if (asked === undefined) return;
     this.#asked.delete(ref);
     clearTimeout(asked.timer);
-    if (asked.isLate) {
-      if (code === null) this.#undo(asked, handle);
-    } else if (code === null) asked.resolve(handle);
-    else asked.reject(new FlowbusError(isErrorCode(code) ? code : 'MAILBOX_UNAVAILABLE', message));
+    const { session, spec, sink, isLate, isLeft, resolve, reject } = asked;
+    if (code !== null) {
+      if (!isLate) reject(new FlowbusError(isErrorCode(code) ? code : 'MAILBOX_UNAVAILABLE', message));
+      return;
+    }
+    // Where the connection that asked is gone, nobody else would say so.
+    if (isLate || isLeft || session.sink !== sink || session.ended) this.#undo(asked, handle);
+    else this.#note(session, handle, spec);
+    if (!isLate) resolve(handle);
   }
 
   /** A new incarnation of a peer has told its mailboxes: sessions that consumed from them go on. */
@@ -311,7 +321,9 @@ export class Consuming {
     try {
       return await new Promise((resolve, reject) => {
         const timer = setTimeout(() => this.#giveUp(ref), PATIENCE);
-        this.#asked.set(ref, { slot, session, spec, resolve, reject, timer, isLate: false });
+        const { sink } = session;
+        const flags = { isLate: false, isLeft: false };
+        this.#asked.set(ref, { slot, session, spec, resolve, reject, timer, sink, ...flags });
         peer.tell(encodeTalk({ t: 'consume', ref, session: session.sender.number, spec }));
       });
     } finally {
@@ -328,12 +340,19 @@ export class Consuming {
     asked.reject(new FlowbusError('MAILBOX_UNAVAILABLE', 'The shard where it lives does not answer.'));
   }
 
+  /** What the session has asked for, and not heard of, it wants no more. */
+  #takeBack(session: Session, name: string | undefined): void {
+    for (const asked of this.#asked.values())
+      if (asked.session === session && nameOf(asked.spec) === name) asked.isLeft = true;
+  }
+
   /** Unless it has asked again: then that counts. */
   #undo({ session: { sender }, spec }: Asked, handle: number): void {
     const { number } = sender;
     if (this.#bearer(number)?.consumes?.has(handle)) return;
     for (const other of this.#asked.values())
-      if (other.session.sender.number === number && nameOf(other.spec) === nameOf(spec)) return;
+      if (!other.isLeft && other.session.sender.number === number && nameOf(other.spec) === nameOf(spec))
+        return;
     this.#tellLeave(number, handle, false);
   }
 

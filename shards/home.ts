@@ -7,7 +7,7 @@ import type { Shares } from '../lib/queues/entry-lanes.js';
 import { EMERGENCY, Fullness, FullnessState } from '../lib/queues/fullness.js';
 import { Mailbox, type MailboxOwner, type MailboxPolicy } from '../lib/queues/mailbox.js';
 import { MailboxEntry } from '../lib/queues/mailbox-entry.js';
-import { RecentIds } from '../lib/queues/recent-ids.js';
+import { type IdBudget, RecentIds } from '../lib/queues/recent-ids.js';
 import type { TimingWheel } from '../lib/queues/timing-wheel.js';
 import type { BreakerReason } from '../lib/wire/control.js';
 import { OFFSET_LANE } from '../lib/wire/frame.js';
@@ -20,6 +20,8 @@ import type { MailboxNotice } from './mailbox-ref.js';
 
 /** Repeats of at least that many messages back are recognised. */
 export const KNOWN_IDS = 65_536;
+/** Bytes for all of a shard: the whole window of 64 busy mailboxes. */
+export const KNOWN_IDS_BYTES = 128 * 1024 * 1024;
 
 /** Whom a mailbox tells what happens in it. */
 export interface HomeOffice {
@@ -40,6 +42,7 @@ export interface HomeGround {
   readonly stallLimit: number;
   /** Bytes of a frame that can be delivered. */
   readonly largest: number;
+  readonly ids: IdBudget;
 }
 
 export class Home implements MailboxOwner {
@@ -74,7 +77,7 @@ export class Home implements MailboxOwner {
     notice: MailboxNotice,
     policy: MailboxPolicy,
     wall: number,
-    recent = new RecentIds(KNOWN_IDS),
+    recent = new RecentIds(KNOWN_IDS, ground.ids),
   ) {
     this.#journal = ground.journal;
     this.#letters = ground.letters;

@@ -8,7 +8,7 @@ import type { Shares } from '../lib/queues/entry-lanes.js';
 import { FullnessState } from '../lib/queues/fullness.js';
 import type { MailboxPolicy } from '../lib/queues/mailbox.js';
 import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
-import type { RecentIds } from '../lib/queues/recent-ids.js';
+import { IdBudget, type RecentIds } from '../lib/queues/recent-ids.js';
 import { TimingWheel } from '../lib/queues/timing-wheel.js';
 import { C } from '../lib/telemetry/counters.js';
 import { type BreakerReason, MAX_PREFETCH } from '../lib/wire/control.js';
@@ -18,8 +18,9 @@ import type { PressureNotice } from './backpressure.js';
 import { type Revival, reviveAll } from './dead-letter-replay.js';
 import type { DeadLetters } from './dead-letters.js';
 import type { Exchange } from './exchange.js';
+import { Expiry } from './expiry.js';
 import { Feeding } from './feeding.js';
-import { Home, type HomeGround, type HomeOffice } from './home.js';
+import { Home, type HomeGround, type HomeOffice, KNOWN_IDS_BYTES } from './home.js';
 import type { ConsumeSpec, MailboxPort } from './intake.js';
 import { Integrity } from './integrity.js';
 import { Journal, type JournalSettings } from './journal/journal.js';
@@ -70,6 +71,8 @@ export class Mailboxes implements HomeOffice {
   /** Now, while the wheel fires. */
   #now: number;
   readonly #integrity: Integrity;
+  readonly #ids: IdBudget;
+  readonly #expiry: Expiry;
 
   constructor(
     exchange: Exchange,
@@ -88,11 +91,13 @@ export class Mailboxes implements HomeOffice {
     this.#shares = shares;
     this.letters = letters;
     this.#integrity = new Integrity();
+    this.#ids = new IdBudget(KNOWN_IDS_BYTES);
     this.#journal = null;
     this.#ground = null;
     this.#homes = new Map();
     this.#nextNumber = 1;
     this.#feeding = new Feeding(exchange, port);
+    this.#expiry = new Expiry(exchange, this.#feeding);
     this.storing = new Storing(exchange, port, this.#homes, this.#integrity, this.#feeding);
     this.#now = performance.now();
     this.#wheel = new TimingWheel(this.#now, (entry) => entry.mailbox?.due(entry, this.#now, Date.now()));
@@ -114,7 +119,7 @@ export class Mailboxes implements HomeOffice {
   open(settings: JournalSettings, orphans: readonly string[], progress: Progress): number {
     const journal = new Journal(settings);
     this.letters.open(settings, orphans);
-    const recovery = new Recovery();
+    const recovery = new Recovery(this.#ids);
     journal.open(recovery, (segment, read, total) => {
       recovery.begin(segment);
       progress.at(recovery.messages, read, total);
@@ -129,6 +134,7 @@ export class Mailboxes implements HomeOffice {
       office: this,
       stallLimit: this.#exchange.settings.stallLimit,
       largest: this.#largest,
+      ids: this.#ids,
     };
     const wall = Date.now();
     for (const { number, record, segment, entries, recent } of recovery.mailboxes()) {
@@ -253,6 +259,7 @@ export class Mailboxes implements HomeOffice {
   turn(): void {
     const journal = this.#journal;
     if (journal === null) return;
+    this.#expiry.turn();
     this.letters.flush();
     const written = journal.flush();
     this.storing.flushed(journal, written);
@@ -271,6 +278,7 @@ export class Mailboxes implements HomeOffice {
     const wall = Date.now();
     const counters = this.#exchange.counters;
     this.letters.check(wall);
+    this.#expiry.look(this.#homes.values());
     let messages = 0;
     let bytes = 0;
     let inFlight = 0;
@@ -280,7 +288,7 @@ export class Mailboxes implements HomeOffice {
     let emergencies = 0;
     for (const home of this.#homes.values()) {
       const { mailbox, fullness } = home;
-      mailbox.check(wall);
+      mailbox.retry();
       if (home.weigh(this.#exchange.now) || fullness.check(this.#exchange.now))
         this.#port.onPressure(home.pressure);
       if (fullness.state === FullnessState.pressed) pressed++;
@@ -348,13 +356,14 @@ export class Mailboxes implements HomeOffice {
   #adopt(dir: string, settings: JournalSettings): void {
     const journal = this.#journal!;
     const old = new Journal({ ...settings, dir });
-    const recovery = new Recovery();
+    const recovery = new Recovery(this.#ids);
     old.open(recovery, (segment) => recovery.begin(segment));
     for (const { record, entries, recent } of recovery.mailboxes()) {
       // One that is here already may be of an earlier attempt, which ended too soon: what came then comes again, flagged.
       const known = this.#table.named(record.name)?.home;
       const home = known ?? this.#settle(this.#nextNumber, record, record.epoch + 1, recent);
       if (known == null) home.record();
+      else recent.clear();
       for (const entry of entries) {
         const moved = known == null ? entry : entry.movedTo(home.mailbox.nextOffset);
         rewrite(journal, home, moved);
@@ -388,6 +397,7 @@ export class Mailboxes implements HomeOffice {
 
   #close(home: Home): void {
     this.#homes.delete(home.number);
+    home.recent.clear();
     this.#journal!.closed(home.number);
     this.#table.remove(home.notice.handle);
     this.#port.announce([], [home.notice.handle]);

@@ -43,7 +43,8 @@ export interface MailboxPolicy extends RetryPolicy {
   breaker: BreakerPolicy;
 }
 
-const EXPIRED_PER_CHECK = 10_000;
+/** Messages that are too old and that one is looked for behind, at most: the rest goes with `expire`. */
+const EXPIRED_PER_TAKE = 1000;
 
 export interface MailboxOwner {
   /** It is in the mailbox no more, and nobody has acked it. */
@@ -178,14 +179,15 @@ export class Mailbox {
   }
 
   /**
-   * Leases the next message to `next`, or to whom its key is with: `consumer` of the entry says. Null when none is ready. What
-   * has expired is never handed out.
+   * Leases the next message to `next`, or to whom its key is with: `consumer` of the entry says. Null when none is ready, or
+   * too many stand before it that have expired: those are never handed out.
    */
   take(next: Consumer, now: number, wall: number): MailboxEntry | null {
-    for (;;) {
+    for (let expired = 0; ; ) {
       const entry = this.#next(wall);
       if (entry === null) return null;
       if (this.#isOver(entry, wall)) {
+        if (expired++ === EXPIRED_PER_TAKE) return null;
         this.#expire(entry);
         continue;
       }
@@ -261,22 +263,29 @@ export class Mailbox {
     this.#owner.onDue();
   }
 
-  /** Now and then: drops what is too old, and tries those who were blocked. */
-  check(wall: number): void {
+  /** Now and then: tries those who were blocked. */
+  retry(): void {
     for (const consumer of this.consumers) consumer.retry();
-    for (let entry = this.#deadlines.pop(wall); entry !== null; entry = this.#deadlines.pop(wall)) {
+  }
+
+  /** Drops what is too old, in at most `most` steps; returns how many it took. As many as `most`: there may be more. */
+  expire(wall: number, most: number): number {
+    let steps = 0;
+    for (; steps < most; steps++) {
+      const entry = this.#deadlines.pop(wall);
+      if (entry === null) break;
       // A consumer may still be at work on it: what it does not ack is dropped when it comes back.
       if (entry.state !== EntryState.leased && entry.state !== EntryState.gone) this.#expire(entry);
     }
     // The oldest stand first, but for what came back.
-    let left = EXPIRED_PER_CHECK;
     for (let lane = 0; lane < LANE_COUNT; lane++) {
-      for (let entry = this.#lanes.first(lane); entry !== null && left > 0; left--) {
-        if (!this.#isOver(entry, wall)) break;
+      for (; steps < most; steps++) {
+        const entry = this.#lanes.first(lane);
+        if (entry === null || !this.#isOver(entry, wall)) break;
         this.#expire(entry);
-        entry = this.#lanes.first(lane);
       }
     }
+    return steps;
   }
 
   /** All messages, in no order. */

@@ -3,7 +3,8 @@
  * the younger is full. It knows at least the last `capacity` ids, and at most twice as many.
  *
  * It keeps 64 bits of hash for each, in flat tables: a set of texts costs ten times the memory and most of the time of storing a
- * message. Seeded at random, so that nobody can make two ids meet; by chance, at 131,072 known ids, one new id in 10^14 does.
+ * message. Those of all mailboxes of a shard have one budget: when it is used up, whoever has needed no more room for longest forgets
+ * all of its ids. Seeded at random, so that nobody can make two ids meet; by chance, at 131,072 known ids, one new id in 10^14 does.
  */
 const EMPTY = 0;
 /** Low word of what was deleted: no hash has it, and neither is it the end of a search. */
@@ -54,16 +55,58 @@ class Generation {
   }
 }
 
+/** Bytes for the ids of many, but for the little that each has from the beginning. */
+export class IdBudget {
+  readonly #most: number;
+  bytes: number;
+  /** Who has taken some; who took some last stands last. */
+  readonly #holders: Set<RecentIds>;
+
+  constructor(most: number) {
+    this.#most = most;
+    this.bytes = 0;
+    this.#holders = new Set();
+  }
+
+  /** `ids` has `bytes` more than before: others may have to give way. */
+  take(ids: RecentIds, bytes: number): void {
+    this.bytes += bytes;
+    this.#holders.delete(ids);
+    this.#holders.add(ids);
+    for (const holder of this.#holders) {
+      if (this.bytes <= this.#most || holder === ids) return;
+      holder.clear();
+    }
+  }
+
+  /** `ids` has none any more. */
+  give(ids: RecentIds, bytes: number): void {
+    this.bytes -= bytes;
+    this.#holders.delete(ids);
+  }
+}
+
+const LEAST_BYTES = new Generation().words.byteLength;
+
 export class RecentIds {
   readonly #capacity: number;
+  readonly #budget: IdBudget;
+  /** What it has of the budget. */
+  #bytes: number;
   readonly #seed: Uint32Array;
   #young: Generation;
   #old: Generation;
   #high: number;
   #low: number;
 
-  constructor(capacity: number, seed: Uint32Array = crypto.getRandomValues(new Uint32Array(2))) {
+  constructor(
+    capacity: number,
+    budget: IdBudget = new IdBudget(Number.POSITIVE_INFINITY),
+    seed: Uint32Array = crypto.getRandomValues(new Uint32Array(2)),
+  ) {
     this.#capacity = capacity;
+    this.#budget = budget;
+    this.#bytes = 0;
     this.#seed = seed;
     this.#young = new Generation();
     this.#old = new Generation();
@@ -88,7 +131,18 @@ export class RecentIds {
       this.#old = this.#young;
       this.#young = new Generation();
     }
-    this.#young.add(this.#high, this.#low);
+    const young = this.#young;
+    const { words } = young;
+    young.add(this.#high, this.#low);
+    if (young.words !== words || young.count === 1) this.#weigh();
+  }
+
+  /** Forgets all. */
+  clear(): void {
+    this.#young = new Generation();
+    this.#old = new Generation();
+    this.#budget.give(this, this.#bytes);
+    this.#bytes = 0;
   }
 
   add(from: string, b: Uint8Array, start: number, end: number): void {
@@ -100,6 +154,15 @@ export class RecentIds {
     this.#hash(from, b, start, end);
     this.#young.delete(this.#high, this.#low);
     this.#old.delete(this.#high, this.#low);
+  }
+
+  /** A table has grown, or begun. */
+  #weigh(): void {
+    const bytes = this.#young.words.byteLength + this.#old.words.byteLength - 2 * LEAST_BYTES;
+    if (bytes === this.#bytes) return;
+    const more = bytes - this.#bytes;
+    this.#bytes = bytes;
+    this.#budget.take(this, more);
   }
 
   /** Two rounds of FNV-1a with different seeds, each mixed as in MurmurHash3. */

@@ -4,7 +4,6 @@ import { type ErrorCode, FlowbusError } from '../../lib/errors.js';
 import type { Consume } from '../../lib/wire/control.js';
 import { ACK_SIZE, nackPayload, writeAck } from '../../lib/wire/delivery.js';
 import type { JsonAnswer, JsonOp } from '../../lib/wire/json.js';
-import type { ConsumeSpec } from '../intake.js';
 import type { Session } from '../session.js';
 import { specOf } from './consume.js';
 import type { DoorContext } from './context.js';
@@ -76,11 +75,7 @@ export class JsonMailboxes {
 
   /** It need not know the handle: what it consumes from, it has named itself. */
   #leave(session: Session, wish: Consume, reference: number): void {
-    const { kind, name, pattern } = specOf(session.agent, wish);
-    const isMeant = (spec: ConsumeSpec): boolean =>
-      spec.kind === kind && spec.name === name && spec.pattern === pattern;
-    for (const [mailbox, spec] of [...(session.consumes ?? [])])
-      if (isMeant(spec)) this.#context.consuming.leave(session, mailbox);
+    this.#context.consuming.leaveNamed(session, specOf(session.agent, wish));
     this.#teller.acknowledge(session, reference);
   }
 

@@ -1,7 +1,7 @@
 /** What a journal says when it is read from its beginning: the mailboxes of a slot, with what has not left them. */
 import { type Attempt, type Life, remember } from '../../lib/queues/attempts.js';
 import { MailboxEntry } from '../../lib/queues/mailbox-entry.js';
-import { RecentIds } from '../../lib/queues/recent-ids.js';
+import { IdBudget, RecentIds } from '../../lib/queues/recent-ids.js';
 import { delayOfFrame, keyOfFrame } from '../../lib/wire/delivery.js';
 import { KNOWN_IDS } from '../home.js';
 import { MAX_MAILBOX_NUMBER } from '../mailbox-ref.js';
@@ -28,13 +28,13 @@ class Found {
   readonly byOffset: Map<number, MailboxEntry>;
   readonly recent: RecentIds;
 
-  constructor(number: number) {
+  constructor(number: number, ids: IdBudget) {
     this.number = number;
     this.record = null;
     this.nextOffset = 1;
     this.segment = 0;
     this.byOffset = new Map();
-    this.recent = new RecentIds(KNOWN_IDS);
+    this.recent = new RecentIds(KNOWN_IDS, ids);
   }
 }
 
@@ -50,14 +50,16 @@ function keyOf(bytes: Uint8Array, start: number, end: number): string {
 export class Recovery implements JournalVisitor {
   readonly #found: Map<number, Found>;
   #segment: number;
+  readonly #ids: IdBudget;
   readonly #wall: number;
   /** Read so far, gone or not. */
   messages: number;
 
-  /** `wall`: ms since the epoch. */
-  constructor(wall = Date.now()) {
+  /** `ids`: for those that the mailboxes have seen. `wall`: ms since the epoch. */
+  constructor(ids = new IdBudget(Number.POSITIVE_INFINITY), wall = Date.now()) {
     this.#found = new Map();
     this.#segment = 0;
+    this.#ids = ids;
     this.#wall = wall;
     this.messages = 0;
   }
@@ -145,13 +147,14 @@ export class Recovery implements JournalVisitor {
   }
 
   onClosed(number: number): void {
+    this.#found.get(number)?.recent.clear();
     this.#found.delete(number);
   }
 
   #of(number: number): Found {
     let found = this.#found.get(number);
     if (found === undefined) {
-      found = new Found(number);
+      found = new Found(number, this.#ids);
       this.#found.set(number, found);
     }
     return found;

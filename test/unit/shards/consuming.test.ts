@@ -3,10 +3,10 @@ import { mock } from 'node:test';
 import { C } from '../../../lib/telemetry/counters.js';
 import { ACK_SIZE, nackPayload, writeAck } from '../../../lib/wire/delivery.js';
 import { MAX_CONSUMED } from '../../../shards/consuming.js';
-import { twoShards } from './two-shards.js';
+import { Taker, twoShards } from './two-shards.js';
 
 describe('consumers of two shards', () => {
-  const { run, until, open, spec, consume, groupOn, assured, ack, shards, logged } = twoShards();
+  const { run, until, answered, open, spec, consume, groupOn, assured, ack, shards, logged } = twoShards();
 
   for (const home of [0, 1]) {
     it(`on shard ${home} give a consumer that fails nothing more, tell it so, and give its share to another`, async () => {
@@ -119,6 +119,69 @@ describe('consumers of two shards', () => {
     for (const id of ['a', 'b', 'c']) assured(0, publisher.session, 'work.x', id);
     run();
     assert.deepEqual([taker.texts, other.taker.texts], [[], ['a', 'b', 'c']]);
+  });
+
+  describe('that leave before they are answered', () => {
+    const wish = { lease: 60_000 };
+
+    /** A mailbox on shard 1, with nobody there, and an agent of shard 0. */
+    async function begin() {
+      const first = open(1, 'first');
+      const { group, mailbox } = await groupOn(1, 1, first.session, wish);
+      shards[1].consuming.leave(first.session, mailbox);
+      const guest = open(0, 'c');
+      const { consumers } = shards[1].table.find(mailbox)!.home!;
+      const ask = (prefetch = 10) =>
+        shards[0].consuming.consume(
+          guest.session,
+          spec(guest.session, group, 'work.*', { ...wish, prefetch }),
+        );
+      return { ...guest, group, mailbox, consumers, ask };
+    }
+
+    it('consume from nothing, and neither side believes it', async () => {
+      const { session, group, mailbox, consumers, ask } = await begin();
+      await answered(ask());
+      assert.deepEqual([consumers.size, session.consumes?.has(mailbox)], [1, true]);
+      // It asks for more, and leaves.
+      const more = ask(20);
+      shards[0].consuming.leave(session, mailbox);
+      await answered(more);
+      await until(() => consumers.size === 0);
+      assert.equal(session.consumes?.has(mailbox), false);
+      // By what it had asked for, of which it had not heard.
+      const named = ask();
+      shards[0].consuming.leaveNamed(session, spec(session, group, 'work.*'));
+      await answered(named);
+      await until(() => consumers.size === 0);
+      assert.equal(session.consumes?.has(mailbox), false);
+      // The last word counts.
+      const before = ask();
+      shards[0].consuming.leaveNamed(session, spec(session, group, 'work.*'));
+      await answered(Promise.all([before, ask()]));
+      run();
+      assert.deepEqual([consumers.size, session.consumes?.has(mailbox)], [1, true]);
+    });
+
+    it('by losing their connection, are consumers all the same when they ask again on another', async () => {
+      const { session, mailbox, consumers, ask } = await begin();
+      const lost = ask();
+      shards[0].sessions.lost(session, true);
+      const taker = new Taker();
+      shards[0].sessions.attach(session, taker);
+      await answered(Promise.all([lost, ask()]));
+      run();
+      assert.deepEqual([consumers.size, session.consumes?.has(mailbox)], [1, true]);
+      assured(0, open(0, 'p').session, 'work.x', 'a');
+      run();
+      assert.deepEqual(taker.texts, ['a']);
+      // And are none when they do not.
+      shards[0].consuming.leave(session, mailbox);
+      const again = ask();
+      shards[0].sessions.lost(session, true);
+      await answered(again);
+      await until(() => consumers.size === 0);
+    });
   });
 
   it('are not kept busy by a frame of acks for messages without end', async () => {

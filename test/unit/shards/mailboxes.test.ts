@@ -185,6 +185,29 @@ describe('mailboxes of two shards', () => {
     last.mailboxes.close();
   });
 
+  it('drop what is too old in many turns, so that none takes long, and go on with what is not', async () => {
+    const publisher = open(0, 'p');
+    const consumer = open(0, 'c');
+    const { group, mailbox } = await groupOn(0, 0, consumer.session, { lease: 60_000 });
+    shards[0].consuming.leave(consumer.session, mailbox);
+    const { home } = shards[0].table.find(mailbox)!;
+    for (let i = 0; i < 2500; i++) assured(0, publisher.session, 'work.x', `${i}`, 0, { ttl: 1 });
+    assured(0, publisher.session, 'work.x', 'last');
+    run();
+    const stored = Date.now();
+    await until(() => Date.now() > stored + 1);
+    shards[0].mailboxes.check();
+    assert.equal(home!.mailbox.messages, 1501);
+    shards[0].exchange.endTurn();
+    assert.equal(home!.mailbox.messages, 501);
+    shards[0].exchange.endTurn();
+    assert.equal(home!.mailbox.messages, 1);
+    await consume(0, consumer.session, group, 'work.*');
+    run();
+    assert.deepEqual(consumer.taker.texts, ['last']);
+    assert.equal(shards[0].mailboxes.letters.size, 2500);
+  });
+
   it('refuse everything while the disk is full, and take it when it is not', async () => {
     let full = false;
     const write = ((fd: number, b: Uint8Array, at: number, length: number): number => {

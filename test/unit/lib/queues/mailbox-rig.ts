@@ -101,6 +101,7 @@ export class Rig {
     this.now += ms;
     this.wall += ms;
     assert.ok(this.wheel.advance(this.now, 10_000));
-    this.mailbox.check(this.wall);
+    this.mailbox.retry();
+    this.mailbox.expire(this.wall, 10_000);
   }
 }

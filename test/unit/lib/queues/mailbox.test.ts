@@ -121,6 +121,23 @@ describe('Mailbox', () => {
     assert.equal(rig.mailbox.bytes, 0);
   });
 
+  it('drops so much in one go, and the rest in the next', () => {
+    const rig = new Rig({ maxMessages: 10_000, maxBytes: 10_000_000 });
+    for (let i = 0; i < 3000; i++) rig.put(i % 5, i < 1500 ? 5 : undefined);
+    rig.now += 5;
+    rig.wall += 5;
+    const { mailbox } = rig;
+    assert.equal(mailbox.expire(rig.wall, 1000), 1000);
+    assert.deepEqual([rig.expired.length, mailbox.messages], [1000, 2000]);
+    assert.equal(mailbox.expire(rig.wall, 1000), 500);
+    rig.wall += 20_000;
+    // Nor does it go through all of them to find one that may be handed out.
+    assert.equal(rig.take(rig.consumer()), null);
+    assert.deepEqual([rig.expired.length, mailbox.messages], [2500, 500]);
+    assert.equal(mailbox.expire(rig.wall, 1000), 500);
+    assert.equal(mailbox.messages, 0);
+  });
+
   it('holds back what is delayed, and counts its age from then on', () => {
     const rig = new Rig();
     const delay = 20_000;

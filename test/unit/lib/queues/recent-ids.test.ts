@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { RecentIds } from '../../../../lib/queues/recent-ids.js';
+import { IdBudget, RecentIds } from '../../../../lib/queues/recent-ids.js';
 
 function id(text: string): [b: Uint8Array, start: number, end: number] {
   const b = Buffer.from(`<${text}>`);
@@ -51,5 +51,39 @@ describe('RecentIds', () => {
     const many = Array.from({ length: 1000 }, () => new RecentIds(65_536));
     const bytes = process.memoryUsage().arrayBuffers - before;
     assert.ok(bytes < 1_000_000, `${many.length} of them take ${bytes} bytes`);
+  });
+
+  describe('of many, with one budget', () => {
+    const most = 100_000;
+
+    it('take no more than that together, and those give way that have needed no more for longest', () => {
+      const budget = new IdBudget(most);
+      const many = Array.from({ length: 50 }, () => new RecentIds(1000, budget));
+      const before = process.memoryUsage().arrayBuffers;
+      for (const [n, ids] of many.entries()) {
+        for (let i = 0; i < 2500; i++) {
+          ids.add('p', ...id(`${i}`));
+          assert.ok(budget.bytes <= most, `${budget.bytes} bytes`);
+        }
+        // Whoever is busy knows its window, whoever came before it does as long as there is room.
+        for (let i = 1500; i < 2500; i++) assert.ok(ids.has('p', ...id(`${i}`)));
+        if (n > 0) assert.ok(many[n - 1].has('p', ...id('2499')));
+        if (n > 9) assert.equal(many[n - 10].size, 0);
+      }
+      const bytes = process.memoryUsage().arrayBuffers - before;
+      assert.ok(bytes < 100 * most, `${bytes} bytes`);
+      // What was forgotten may come again, and is known then.
+      many[0].add('p', ...id('x'));
+      assert.ok(many[0].has('p', ...id('x')));
+    });
+
+    it('give back what they have when they are cleared', () => {
+      const budget = new IdBudget(most);
+      const ids = new RecentIds(1000, budget);
+      for (let i = 0; i < 5000; i++) ids.add('p', ...id(`${i}`));
+      assert.ok(budget.bytes > 16_000);
+      ids.clear();
+      assert.deepEqual([budget.bytes, ids.size], [0, 0]);
+    });
   });
 });
