@@ -7,33 +7,23 @@ import { C } from '../../lib/telemetry/counters.js';
 import { BatchReader, Step } from '../../lib/wire/batch.js';
 import { forgetBatch } from '../../lib/wire/batch-checksum.js';
 import { checksumHolds } from '../../lib/wire/checksum.js';
-import {
-  type BreakerChange,
-  type Consume,
-  type ControlCodec,
-  type Hello,
-  jsonControl,
-  type MailboxPressure,
-  type Replay,
-} from '../../lib/wire/control.js';
-import { Encoding, FrameType, readU32, writeU64 } from '../../lib/wire/frame.js';
+import { type BreakerChange, type Hello, jsonControl, type MailboxPressure } from '../../lib/wire/control.js';
+import { Encoding, FrameType, writeU64 } from '../../lib/wire/frame.js';
 import { controlFrame, encodeControl } from '../../lib/wire/writer.js';
 import type { Refusal } from '../publishing.js';
 import type { Session, Sink } from '../session.js';
 import type { Opened } from '../sessions.js';
-import { agentPage } from './agents.js';
 import { closeWith, LEAVING } from './closing.js';
-import { specOf } from './consume.js';
 import type { DoorContext } from './context.js';
-import { admit, subscribe, subscribeProblem } from './hello.js';
+import { ControlFrames, type ControlTeller } from './control-frames.js';
+import { admit } from './hello.js';
 
-const MAX_PING = 125;
 /** RFC 6455, 5.2: FIN and opcode "binary". */
 const FIN_BINARY = 0x82;
 
 const State = { greeting: 0, opening: 1, open: 2, closed: 3 } as const;
 
-export class BinaryConnection implements Sink {
+export class BinaryConnection implements Sink, ControlTeller {
   readonly announces = true;
   readonly #context: DoorContext;
   readonly #ws: WebSocket;
@@ -41,7 +31,7 @@ export class BinaryConnection implements Sink {
   readonly #reader: BatchReader;
   readonly #writing: Chunk[];
   readonly #written: () => void;
-  #codec: ControlCodec;
+  readonly #control: ControlFrames;
   #session: Session | null;
   #state: number;
 
@@ -52,7 +42,7 @@ export class BinaryConnection implements Sink {
     this.#reader = READER;
     this.#writing = [];
     this.#written = () => this.#onWritten();
-    this.#codec = context.avro;
+    this.#control = new ControlFrames(context, this);
     this.#session = null;
     this.#state = State.greeting;
   }
@@ -64,7 +54,7 @@ export class BinaryConnection implements Sink {
     exchange.counters[C.batchesIn]++;
     this.alive();
     if (!binary) {
-      this.#fail('BAD_TYPE', 'This connection speaks frames: send binary messages.', 0);
+      this.fail('BAD_TYPE', 'This connection speaks frames: send binary messages.', 0);
       return;
     }
     const reader = this.#reader;
@@ -80,7 +70,7 @@ export class BinaryConnection implements Sink {
       if (step === Step.frame && reader.type === FrameType.publish) {
         if (reader.sender !== session.sender.number) {
           this.#refuse(publishing.finish(session, data));
-          this.#fail('FORGED_SENDER', null, 0);
+          this.fail('FORGED_SENDER', null, 0);
           break;
         }
         bytes += reader.end - reader.start;
@@ -90,8 +80,8 @@ export class BinaryConnection implements Sink {
         continue;
       }
       this.#refuse(publishing.finish(session, data));
-      if (step === Step.frame) this.#control(session, reader);
-      else this.#fail(reader.error!, null, step === Step.refused ? referenceOf(reader) : 0);
+      if (step === Step.frame) this.#control.carryOut(session, reader);
+      else this.fail(reader.error!, null, step === Step.refused ? referenceOf(reader) : 0);
     }
     this.#refuse(publishing.finish(session, data));
     if (bytes !== 0 && !session.ended) session.charge(bytes);
@@ -103,7 +93,7 @@ export class BinaryConnection implements Sink {
   }
 
   oversized(): void {
-    this.#fail('OVERSIZED', null, 0);
+    this.fail('OVERSIZED', null, 0);
   }
 
   closed(code: number): void {
@@ -119,28 +109,28 @@ export class BinaryConnection implements Sink {
   #greet(reader: BatchReader): void {
     const step = reader.next();
     if (step === Step.broken || step === Step.refused) {
-      this.#fail(reader.error!, null, 0);
+      this.fail(reader.error!, null, 0);
       return;
     }
     if (step === Step.end || reader.type !== FrameType.hello || this.#state !== State.greeting) {
-      this.#fail('HELLO_REQUIRED', null, 0);
+      this.fail('HELLO_REQUIRED', null, 0);
       return;
     }
     const reference = reader.sequence;
-    this.#codec = reader.encoding === Encoding.json ? jsonControl : this.#context.avro;
+    this.#control.codec = reader.encoding === Encoding.json ? jsonControl : this.#context.avro;
     if (!checksumHolds(reader.bytes, reader.start, reader.end - reader.start, 0)) {
-      this.#fail('BAD_HELLO', 'The checksum of the hello does not match.', reference);
+      this.fail('BAD_HELLO', 'The checksum of the hello does not match.', reference);
       return;
     }
     let hello: Hello;
     try {
-      hello = this.#codec.decode('hello', reader.bytes, reader.payloadStart, reader.end);
+      hello = this.#control.codec.decode('hello', reader.bytes, reader.payloadStart, reader.end);
     } catch (error) {
-      this.#fail('BAD_HELLO', error instanceof FlowbusError ? error.message : null, reference);
+      this.fail('BAD_HELLO', error instanceof FlowbusError ? error.message : null, reference);
       return;
     }
     if (reader.next() !== Step.end) {
-      this.#fail('HELLO_REQUIRED', 'Wait for the welcome before sending more.', reference);
+      this.fail('HELLO_REQUIRED', 'Wait for the welcome before sending more.', reference);
       return;
     }
     this.#state = State.opening;
@@ -161,7 +151,7 @@ export class BinaryConnection implements Sink {
     this.#state = State.open;
     this.#session = session;
     this.#write(
-      encodeControl(this.#codec, 'welcome', reference, {
+      encodeControl(this.#control.codec, 'welcome', reference, {
         agentId: session.agent.agentId,
         session: session.id,
         sender: session.sender.number,
@@ -185,124 +175,6 @@ export class BinaryConnection implements Sink {
     // Whatever is wrong with a hello, there is no connection without one.
     this.#send(error.code, error.message, true, reference, null, null);
     this.#close(error.code);
-  }
-
-  #control(session: Session, reader: BatchReader): void {
-    const { bytes, start, end } = reader;
-    const reference = reader.sequence;
-    if (!checksumHolds(bytes, start, end - start, 0)) {
-      this.#fail('CHECKSUM_MISMATCH', null, reference);
-      return;
-    }
-    try {
-      switch (reader.type) {
-        case FrameType.ping:
-          if (reader.payloadSize > MAX_PING)
-            throw new FlowbusError('BAD_CONTROL', `A ping bears at most ${MAX_PING} bytes.`);
-          session.control(
-            controlFrame(FrameType.pong, reference, Encoding.bytes, bytes.subarray(reader.payloadStart, end)),
-          );
-          break;
-        case FrameType.pong:
-          break;
-        case FrameType.subscribe:
-          this.#subscribe(
-            session,
-            this.#codec.decode('subscribe', bytes, reader.payloadStart, end).patterns,
-            reference,
-          );
-          break;
-        case FrameType.everywhere:
-          this.#acknowledge(session, reference, this.#context.reach.everywhere());
-          break;
-        case FrameType.unsubscribe: {
-          const { patterns } = this.#codec.decode('unsubscribe', bytes, reader.payloadStart, end);
-          this.#context.replays.cancel(session, patterns);
-          this.#context.interest.unsubscribe(session, patterns);
-          this.#acknowledge(session, reference);
-          break;
-        }
-        case FrameType.query: {
-          const query = this.#codec.decode('query', bytes, reader.payloadStart, end);
-          const page = agentPage(this.#context.sessions.directory, query, this.#context.maxPayload);
-          session.control(encodeControl(this.#codec, 'result', reference, page));
-          break;
-        }
-        case FrameType.replay:
-          this.#replay(session, this.#codec.decode('replay', bytes, reader.payloadStart, end), reference);
-          break;
-        case FrameType.consume:
-          this.#consume(session, this.#codec.decode('consume', bytes, reader.payloadStart, end), reference);
-          break;
-        case FrameType.leave:
-          if (reader.payloadSize !== 4)
-            throw new FlowbusError('BAD_CONTROL', 'A leave bears the four bytes of a mailbox.');
-          this.#context.consuming.leave(session, readU32(bytes, reader.payloadStart));
-          this.#acknowledge(session, reference);
-          break;
-        case FrameType.ack:
-          this.#context.consuming.ack(session, bytes, reader.payloadStart, end);
-          break;
-        case FrameType.nack:
-          this.#context.consuming.nack(session, bytes, reader.payloadStart, end);
-          break;
-        case FrameType.hello:
-          throw new FlowbusError('HELLO_REPEATED');
-        default:
-          throw new FlowbusError('BAD_TYPE', `Frames of type ${reader.type} are not sent to the bus.`);
-      }
-    } catch (error) {
-      if (!(error instanceof FlowbusError)) throw error;
-      this.#fail(error.code, error.message, reference);
-    }
-  }
-
-  #subscribe(session: Session, patterns: readonly string[], reference: number): void {
-    for (const pattern of patterns) {
-      const problem = subscribeProblem(pattern);
-      if (problem !== null) throw problem;
-    }
-    subscribe(this.#context, session, patterns).then(() => {
-      if (reference !== 0 && session.sink === this)
-        session.control(controlFrame(FrameType.ack, reference, Encoding.bytes));
-    });
-  }
-
-  #replay(session: Session, wish: Replay, reference: number): void {
-    const problem = subscribeProblem(wish.pattern);
-    if (problem !== null) throw problem;
-    this.#context.replays
-      .begin(session, { ...wish, patterns: [wish.pattern] }, () => {
-        if (reference !== 0) session.control(controlFrame(FrameType.ack, reference, Encoding.bytes));
-      })
-      .catch((error: unknown) => {
-        if (!(error instanceof FlowbusError)) throw error;
-        if (session.sink === this) this.#fail(error.code, error.message, reference);
-      });
-  }
-
-  #consume(session: Session, wish: Consume, reference: number): void {
-    this.#context.consuming.consume(session, specOf(session.agent, wish)).then(
-      (mailbox) => {
-        if (session.sink !== this) return;
-        this.#context.exchange.tick();
-        session.control(encodeControl(this.#codec, 'consuming', reference, { mailbox }));
-      },
-      (error: unknown) => {
-        if (!(error instanceof FlowbusError)) throw error;
-        if (session.sink === this) this.#fail(error.code, error.message, reference);
-      },
-    );
-  }
-
-  /** Says that a request was carried out, once every live shard knows, or whoever else has to. */
-  #acknowledge(session: Session, reference: number, done = this.#context.interest.settled()): void {
-    if (reference === 0) return;
-    done.then(() => {
-      if (session.sink !== this) return;
-      this.#context.exchange.tick();
-      session.control(controlFrame(FrameType.ack, reference, Encoding.bytes));
-    });
   }
 
   // What goes out.
@@ -335,15 +207,15 @@ export class BinaryConnection implements Sink {
     const { counters } = this.#context.exchange;
     counters[C.gapFrames]++;
     counters[C.gapMessages] += Math.max(0, missed);
-    this.#session?.control(encodeControl(this.#codec, 'gap', 0, { missed, reason }));
+    this.#session?.control(encodeControl(this.#control.codec, 'gap', 0, { missed, reason }));
   }
 
   pressure(change: MailboxPressure): void {
-    this.#session?.control(encodeControl(this.#codec, 'pressure', 0, change));
+    this.#session?.control(encodeControl(this.#control.codec, 'pressure', 0, change));
   }
 
   breaker(change: BreakerChange): void {
-    this.#session?.control(encodeControl(this.#codec, 'breaker', 0, change));
+    this.#session?.control(encodeControl(this.#control.codec, 'breaker', 0, change));
   }
 
   pause(): void {
@@ -363,7 +235,7 @@ export class BinaryConnection implements Sink {
     this.#session = null;
     this.#state = State.closed;
     if (session !== null && code !== null)
-      this.#write(encodeControl(this.#codec, 'goaway', 0, { code, message, reconnect }));
+      this.#write(encodeControl(this.#control.codec, 'goaway', 0, { code, message, reconnect }));
     if (code === null) this.#ws.close(1000);
     else closeWith(this.#ws, code);
   }
@@ -378,8 +250,12 @@ export class BinaryConnection implements Sink {
     if (refused !== null) this.refuse(refused);
   }
 
+  isOf(session: Session): boolean {
+    return session.sink === this;
+  }
+
   /** Tells what was wrong; where no connection can go on after it, ends it. */
-  #fail(code: ErrorCode, message: string | null, reference: number): void {
+  fail(code: ErrorCode, message: string | null, reference: number): void {
     const fatal = ERRORS[code].fatal || this.#session === null;
     this.#context.exchange.countError(code);
     this.#send(code, message ?? defaultMessage(code), fatal, reference, null, null);
@@ -394,7 +270,7 @@ export class BinaryConnection implements Sink {
     topic: string | null,
     correlation: Uint8Array | null,
   ): void {
-    const frame = encodeControl(this.#codec, 'error', reference, {
+    const frame = encodeControl(this.#control.codec, 'error', reference, {
       code,
       message,
       fatal,

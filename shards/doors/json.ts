@@ -6,7 +6,6 @@ import type { Chunk } from '../../lib/queues/chunks.js';
 import { C } from '../../lib/telemetry/counters.js';
 import { agentAddress, REPLY_PREFIX } from '../../lib/topics/topic.js';
 import { BatchReader, Step } from '../../lib/wire/batch.js';
-import { ERROR_HEADER } from '../../lib/wire/extensions.js';
 import { FrameType } from '../../lib/wire/frame.js';
 import {
   type JsonAnswer,
@@ -26,19 +25,13 @@ import { admit, subscribe, subscribeProblem } from './hello.js';
 import { JsonMailboxes } from './json-mailboxes.js';
 import { deliveredOf, type JsonMessageOut, messageOf, pastMessageOf, pastOf } from './json-message.js';
 import { JsonReplays } from './json-replays.js';
+import { JsonRequests } from './json-requests.js';
 
-/** Requests that one connection may have open. */
-const MAX_REQUESTS = 1024;
 const DEFAULT_TIMEOUT = 5000;
 /** A client that provokes answers and never reads them is cut off at this many unsent bytes. */
 const MAX_UNREAD = 4 * 1024 * 1024;
 
 const State = { greeting: 0, opening: 1, open: 2, closed: 3 } as const;
-
-interface Request {
-  reference: number;
-  timer: NodeJS.Timeout;
-}
 
 type Operation<K extends JsonOp['op']> = Extract<JsonOp, { op: K }>;
 
@@ -51,9 +44,7 @@ export class JsonConnection implements Sink {
   readonly #mailboxes: JsonMailboxes;
   readonly #reader: BatchReader;
   readonly #written: () => void;
-  /** By correlation, hexadecimal. */
-  readonly #requests: Map<string, Request>;
-  #lastRequest: number;
+  readonly #requests: JsonRequests;
   #sequence: number;
   /** Subscriptions that began in the past; null: none has. */
   #replays: JsonReplays | null;
@@ -73,8 +64,7 @@ export class JsonConnection implements Sink {
     });
     this.#reader = new BatchReader();
     this.#written = () => this.#onWritten();
-    this.#requests = new Map();
-    this.#lastRequest = 0;
+    this.#requests = new JsonRequests();
     this.#sequence = 0;
     this.#replays = null;
     this.#session = null;
@@ -115,7 +105,7 @@ export class JsonConnection implements Sink {
     const session = this.#session;
     this.#state = State.closed;
     this.#session = null;
-    this.#forgetRequests();
+    this.#requests.forgetAll();
     if (session === null || session.sink !== this) return;
     this.#context.exchange.counters[C.disconnects]++;
     // Whoever speaks JSON cannot resume; that it broke off counts all the same.
@@ -279,22 +269,14 @@ export class JsonConnection implements Sink {
   }
 
   #request(session: Session, { to, message, timeout, ref }: Operation<'request'>): void {
-    if (this.#requests.size >= MAX_REQUESTS)
-      throw new FlowbusError('LIMIT_REACHED', `A connection may have ${MAX_REQUESTS} requests open.`);
-    const correlation = Buffer.alloc(8);
-    correlation.writeDoubleLE(++this.#lastRequest);
-    const key = correlation.toString('hex');
     const replyTo = `${REPLY_PREFIX}${this.#context.node}.${session.sender.number.toString(36)}.json`;
-    const timer = setTimeout(() => {
-      this.#requests.delete(key);
-      this.#fail('TIMEOUT', `No reply from ${to} within ${timeout ?? DEFAULT_TIMEOUT} ms.`, ref);
-    }, timeout ?? DEFAULT_TIMEOUT);
-    this.#requests.set(key, { reference: ref, timer });
+    const correlation = this.#requests.open(ref, timeout ?? DEFAULT_TIMEOUT, (limit) => {
+      this.#fail('TIMEOUT', `No reply from ${to} within ${limit} ms.`, ref);
+    });
     try {
       this.#publish(session, agentAddress(to), { ...message, replyTo, correlation }, 0);
     } catch (error) {
-      clearTimeout(timer);
-      this.#requests.delete(key);
+      this.#requests.forget(correlation);
       throw error;
     }
   }
@@ -334,32 +316,7 @@ export class JsonConnection implements Sink {
   }
 
   #deliver(message: JsonMessageOut): void {
-    const request = message.correlation === undefined ? undefined : this.#requests.get(message.correlation);
-    if (request === undefined || !message.topic.startsWith(REPLY_PREFIX)) {
-      this.#write(message);
-      return;
-    }
-    clearTimeout(request.timer);
-    this.#requests.delete(message.correlation!);
-    const { data, from, encoding } = message;
-    const failure = message.headers?.[ERROR_HEADER];
-    if (failure !== undefined) {
-      this.#write({
-        op: 'error',
-        ref: request.reference,
-        code: 'HANDLER_FAILED',
-        message: `${from}: ${failure}`,
-        fatal: false,
-      });
-      return;
-    }
-    this.#write({
-      op: 'reply',
-      ref: request.reference,
-      from,
-      data,
-      ...(encoding === undefined ? {} : { encoding }),
-    });
+    this.#write(message.topic.startsWith(REPLY_PREFIX) ? this.#requests.answerOf(message) : message);
   }
 
   #onWritten(): void {
@@ -394,7 +351,7 @@ export class JsonConnection implements Sink {
   close(code: ErrorCode | null, message: string, reconnect: boolean): void {
     this.#session = null;
     this.#state = State.closed;
-    this.#forgetRequests();
+    this.#requests.forgetAll();
     if (code === null) this.#ws.close(1000);
     else {
       this.#write({ op: 'goaway', code, message, reconnect });
@@ -411,7 +368,7 @@ export class JsonConnection implements Sink {
     const session = this.#session;
     this.#session = null;
     this.#state = State.closed;
-    this.#forgetRequests();
+    this.#requests.forgetAll();
     if (session !== null) {
       this.#context.exchange.counters[C.disconnects]++;
       session.sink = null;
@@ -431,11 +388,6 @@ export class JsonConnection implements Sink {
 
   #write(answer: JsonAnswer): void {
     this.#ws.send(JSON.stringify(answer), this.#written);
-  }
-
-  #forgetRequests(): void {
-    for (const { timer } of this.#requests.values()) clearTimeout(timer);
-    this.#requests.clear();
   }
 }
 
