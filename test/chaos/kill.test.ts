@@ -60,7 +60,8 @@ class Traffic {
   }
 }
 
-describe('kill -9 of a shard', () => {
+describe('kill -9 of a shard', function () {
+  this.timeout(60_000);
   let node: RunningNode;
   const timing = { backoffMin: 20, backoffMax: 20 };
 
