@@ -13,8 +13,9 @@ interface Candidate {
   peer: string | null;
   failures: number;
   dueAt: number;
+  /** When it last answered; null: never. */
+  answeredAt: number | null;
   isDialling: boolean;
-  hasAnswered: boolean;
 }
 
 export interface DialerTiming {
@@ -41,6 +42,8 @@ export const MAX_CANDIDATES = 8192;
 const PARALLEL = 16;
 /** Failures after which an address that was only learned is forgotten: an hour or so. */
 const ABANDON = 720;
+/** A connection that stood so long was a good one (ms). */
+const LASTING = 5000;
 /** Of a node that has refused this one: quick attempts would change nothing. */
 const REFUSED = 10_000;
 
@@ -76,8 +79,8 @@ export class Dialer {
       peer,
       failures: 0,
       dueAt: 0,
+      answeredAt: null,
       isDialling: false,
-      hasAnswered: false,
     });
   }
 
@@ -88,13 +91,17 @@ export class Dialer {
         this.#candidates.delete(candidate.address);
   }
 
-  /** The last connection with it was lost. */
+  /** The last connection with it was lost. One that has not lasted counts as a failure: whoever is there is of no use, or has trouble. */
   lost(peer: string, now: number): void {
-    const { courtesy } = this.#timing;
     for (const candidate of this.#candidates.values()) {
       if (candidate.peer !== peer) continue;
-      candidate.failures = 0;
-      candidate.dueAt = this.#own < peer ? now : now + courtesy * (1 + this.#random());
+      const hasLasted = candidate.answeredAt === null || now - candidate.answeredAt >= LASTING;
+      candidate.failures = hasLasted ? 0 : candidate.failures + 1;
+      const courtesy = this.#own < peer ? 0 : this.#timing.courtesy * (1 + this.#random());
+      candidate.dueAt = Math.max(
+        candidate.dueAt,
+        now + (hasLasted ? courtesy : this.#wait(candidate) + courtesy),
+      );
     }
   }
 
@@ -106,8 +113,8 @@ export class Dialer {
   /** Addresses to be joined at which nobody has answered. */
   unanswered(): string[] {
     const found: string[] = [];
-    for (const { address, source, hasAnswered } of this.#candidates.values())
-      if (source === 'join' && !hasAnswered) found.push(address);
+    for (const { address, source, answeredAt } of this.#candidates.values())
+      if (source === 'join' && answeredAt === null) found.push(address);
     return found;
   }
 
@@ -121,13 +128,17 @@ export class Dialer {
     }
   }
 
-  async #dial(candidate: Candidate, now: number): Promise<void> {
+  /** Not all at the same time, when all have lost each other at the same time. */
+  #wait({ failures }: Candidate): number {
     const { quickest, slowest } = this.#timing;
+    return Math.min(slowest, quickest * 1.5 ** failures) * (0.8 + 0.4 * this.#random());
+  }
+
+  async #dial(candidate: Candidate, now: number): Promise<void> {
     candidate.isDialling = true;
     this.#dialling++;
-    // Not all at the same time, when all have lost each other at the same time.
-    const wait = Math.min(slowest, quickest * 1.5 ** candidate.failures) * (0.8 + 0.4 * this.#random());
-    candidate.dueAt = now + wait;
+    candidate.dueAt = now + this.#wait(candidate);
+    const isNew = candidate.source === 'join' && candidate.answeredAt === null;
     try {
       const peer = await this.#telephone.dial(candidate.address);
       if (peer === this.#own) {
@@ -135,13 +146,10 @@ export class Dialer {
         return;
       }
       candidate.peer = peer;
-      if (candidate.source === 'join' && !candidate.hasAnswered)
-        this.#telephone.onReachable(candidate.address);
-      candidate.hasAnswered = true;
-      candidate.failures = 0;
+      candidate.answeredAt = now;
+      if (isNew) this.#telephone.onReachable(candidate.address);
     } catch (error) {
-      if (candidate.source === 'join' && candidate.failures === 0 && !candidate.hasAnswered)
-        this.#telephone.onUnreachable(candidate.address, error as Error);
+      if (isNew && candidate.failures === 0) this.#telephone.onUnreachable(candidate.address, error as Error);
       candidate.failures++;
       if (candidate.source === 'learned' && candidate.failures >= ABANDON)
         this.#candidates.delete(candidate.address);

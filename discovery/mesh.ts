@@ -58,7 +58,7 @@ export interface MeshOptions {
 export interface RunningMesh extends Mesh {
   /** libp2p's name of this node's key. */
   readonly peerId: string;
-  /** Where it listens, as multiaddrs. */
+  /** Where it can be joined, as multiaddrs: what is announced, or where it listens. */
   readonly addresses: readonly string[];
   /** Says goodbye, when what it has sent was acknowledged or some time has passed. The gateway hears of the end of each link. */
   close(): Promise<void>;

@@ -91,7 +91,7 @@ export class MeshNode implements RunningMesh {
   }
 
   async start(join: readonly string[], mdns: boolean): Promise<void> {
-    const own: Contact = { peer: this.peerId, addresses: this.addresses.slice(0, MAX_ADDRESSES) };
+    const own: Contact = { peer: this.peerId, addresses: reachable(this.addresses).slice(0, MAX_ADDRESSES) };
     this.#replica.write(CONTACT_KEY, encodeContact(own), clock());
     for (const address of join) this.#dialer.know(address, null, 'join');
     for (const contact of this.#identity.contacts()) this.#learn(contact);
@@ -347,6 +347,12 @@ export class MeshNode implements RunningMesh {
       this.#log.error({ err: error }, 'mesh: the known nodes cannot be kept');
     }
   }
+}
+
+/** What others can dial: loopback only where there is nothing else, since there they would meet another node, or themselves. */
+function reachable(addresses: readonly string[]): string[] {
+  const beyond = addresses.filter((address) => !/^\/ip4\/127\.|^\/ip6\/::1\//.test(address));
+  return beyond.length > 0 ? beyond : [...addresses];
 }
 
 /** Milliseconds of a clock that only goes forward. */

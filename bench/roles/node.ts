@@ -27,6 +27,7 @@ let received = 0;
 /** Messages that came in another order than they were sent. */
 let disordered = 0;
 let recorder = new Recorder();
+let lateness = new Recorder();
 
 function put(at: number, due: number): void {
   batch.writeDoubleLE(sent++, at);
@@ -64,16 +65,27 @@ const gateway: MeshGateway = {
   onNode(): void {},
 };
 
-/** What is due is sent together, each millisecond or as often as the timer can. */
+/** Only to sleep on: nobody wakes it. */
+const BED = new Int32Array(new SharedArrayBuffer(4));
+/** A sleep is no longer than this (ms), so that acknowledgements are read meanwhile. */
+const LONGEST_SLEEP = 1;
+
+/** As the publisher's: what is due goes together, in a turn of its own, and sleeps are finer than Node's timers. */
 async function pace(rate: number, from: number, until: number): Promise<void> {
   const perBatch = Math.floor(batch.length / size);
-  const total = Math.floor(((until - from) / 1000) * rate);
+  const interval = 1000 / rate;
+  const total = Math.floor((until - from) / interval);
   for (let done = 0; done < total; ) {
-    const due = Math.min(total, Math.floor(((now() - from) / 1000) * rate));
+    const early = from + done * interval - now();
+    if (early > 0) Atomics.wait(BED, 0, 0, Math.min(early, LONGEST_SLEEP));
+    const time = now();
     let count = 0;
-    for (; done < due && count < perBatch; done++) put(count++ * size, from + (done / rate) * 1000);
+    for (; done < total && count < perBatch && from + done * interval <= time; done++) {
+      put(count++ * size, from + done * interval);
+      lateness.record(time - (from + done * interval));
+    }
     if (count > 0) link?.send(batch, 0, count * size);
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    await new Promise((resolve) => setImmediate(resolve));
   }
 }
 
@@ -133,10 +145,11 @@ const operations = {
   /** Forgets the times so far. */
   forget(): void {
     recorder = new Recorder();
+    lateness = new Recorder();
   },
 
   times() {
-    return recorder.percentiles();
+    return { delivered: recorder.percentiles(), late: lateness.percentiles() };
   },
 
   /** `cpu`: milliseconds of all threads of this process. */

@@ -69,10 +69,11 @@ async function run(sender: Node, receiver: Node, { rate, ...options }: NodeLinkO
     return { sent, received: await arrivals(sent, counts) };
   };
   await paced(begin, middle);
-  await receiver.ask('forget', null);
+  for (const node of [sender, receiver]) await node.ask('forget', null);
   const from = now() + 100;
   const { sent, received } = await paced(from, from + length);
-  const { p50, p95, p99 } = await receiver.ask('times', null);
+  const { p50, p95, p99 } = (await receiver.ask('times', null)).delivered;
+  const { late } = await sender.ask('times', null);
   const { disordered } = await receiver.ask('mark', null);
   const messages = after.count - before.count;
   return {
@@ -83,6 +84,7 @@ async function run(sender: Node, receiver: Node, { rate, ...options }: NodeLinkO
       p50,
       p95,
       p99,
+      sentLateP50: late.p50,
     },
     account: accountOf(sent, received),
     notes: disordered === 0 ? [] : [`${disordered} messages came out of order`],
@@ -96,6 +98,7 @@ const FIGURES: readonly FigureShape[] = [
   { name: 'p50', unit: 'us', goal: { value: 500, at: 'most' } },
   { name: 'p95', unit: 'us', goal: { value: 1000, at: 'most' } },
   { name: 'p99', unit: 'us' },
+  { name: 'sentLateP50', unit: 'us' },
 ];
 
 export const nodeLink: Scenario = {

@@ -418,6 +418,7 @@ describe('the bench', function () {
         'p50',
         'p95',
         'p99',
+        'sentLateP50',
       ]);
       assert.ok(figure(result, 'messages') > 0 && figure(result, 'p50') > 0);
       assert.deepEqual(result.notes, []);

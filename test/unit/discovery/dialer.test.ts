@@ -73,7 +73,7 @@ describe('Dialer', () => {
       board.answers.set(address, peer);
       dialer.know(address, peer, 'learned');
     }
-    assert.deepEqual((await pass(250)).sort(), ['high', 'low']);
+    assert.deepEqual((await pass(10_000)).sort(), ['high', 'low']);
     board.connected.clear();
     for (const peer of ['a', 'z']) dialer.lost(peer, now);
     assert.deepEqual(await pass(1000), ['high']);
@@ -99,13 +99,25 @@ describe('Dialer', () => {
     assert.deepEqual(dialer.unanswered(), []);
   });
 
+  it('is not quick with whoever answers and is gone again at once', async () => {
+    board.answers.set('there', 'z');
+    dialer.know('there', 'z', 'learned');
+    let dialled = 0;
+    for (let i = 0; i < 240; i++) {
+      dialled += (await pass(250)).length;
+      board.connected.clear();
+      dialer.lost('z', now);
+    }
+    assert.ok(dialled < 20, `${dialled} in a minute`);
+  });
+
   it('leaves a node that refused it alone for a while', async () => {
     board.answers.set('there', 'z');
     dialer.know('there', 'z', 'learned');
     await pass(250);
+    dialer.refused('z', now);
     board.connected.clear();
     dialer.lost('z', now);
-    dialer.refused('z', now);
     assert.deepEqual(await pass(9000), []);
     assert.deepEqual(await pass(2000), ['there']);
   });
