@@ -123,12 +123,11 @@ export class Conversation implements FrameReceiver, Wire {
 
   #linkFrame(link: Link, type: number, number: number, bytes: Uint8Array): void {
     switch (type) {
-      case FrameType.batch: {
-        if (!link.accept(number, bytes.length)) break;
+      case FrameType.batch:
+        link.accept(number, bytes.length);
         this.#keeper.onBatch(link, bytes);
         this.#keeper.onOwing(link);
         break;
-      }
       case FrameType.ack:
         if (!link.outgoing.acknowledge(number))
           throw new FlowbusError('BAD_CONTROL', 'A node acknowledged a batch that was not sent.');

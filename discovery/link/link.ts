@@ -2,6 +2,7 @@
  * The way to one other node: what is kept of it while streams come and go. It does no input or output of its own. Each side knows the
  * link by a number of its own, its session; it goes on with a new stream when both still know both numbers, and else begins anew.
  */
+import { FlowbusError } from '../../lib/errors.js';
 import type { NodeLink } from '../../lib/mesh.js';
 import { FrameType, frameOf } from './frame.js';
 import { Outgoing } from './outgoing.js';
@@ -92,14 +93,12 @@ export class Link implements NodeLink {
     return this.outgoing.unsent < before;
   }
 
-  /** A batch came. True: it is the next one; false: it was here before. Throws RangeError when one before it is missing. */
-  accept(number: number, length: number): boolean {
-    if (number <= this.received) return false;
+  /** A batch came. Throws BAD_CONTROL unless it is the next one: greetings have told where a stream goes on, so nothing comes twice. */
+  accept(number: number, length: number): void {
     if (number !== this.received + 1)
-      throw new RangeError(`Batch ${number} came after batch ${this.received}.`);
+      throw new FlowbusError('BAD_CONTROL', `Batch ${number} came behind batch ${this.received}.`);
     this.received = number;
     this.#bytesOwed += length;
-    return true;
   }
 
   /** Acknowledges, at once when there is much to be acknowledged, and `all`: even a little. */

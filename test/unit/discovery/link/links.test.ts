@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { FrameType, frameOf } from '../../../../discovery/link/frame.js';
+import { encodeGreeting } from '../../../../discovery/link/greeting.js';
 import { LINK_TIMING } from '../../../../discovery/link/links.js';
 import { MAX_NODE_BATCH, MAX_NODE_UNSENT } from '../../../../lib/mesh.js';
 import { Cable, type Life, Side, type World } from './wires.js';
@@ -210,6 +212,24 @@ describe('Links', () => {
     cable.flow();
     assert.equal(b.life.received.length, sent);
     assert.equal(link.unsent, 0);
+  });
+
+  it('breaks a stream whose other side does not keep to the numbers', () => {
+    for (const frame of [
+      frameOf(FrameType.batch, 2, Buffer.from('the first is missing')),
+      frameOf(FrameType.ack, 1),
+      frameOf(FrameType.greeting, 0, encodeGreeting({ node: 'b', session: 1, peerSession: 0, received: 0 })),
+      Buffer.from('no frame at all'),
+    ]) {
+      cable.open();
+      cable.flow();
+      cable.inject(0, frame);
+      assert.equal(b.links.has('a'), false);
+    }
+    cable.open();
+    cable.inject(0, frameOf(FrameType.batch, 1, Buffer.from('before the greeting')));
+    assert.equal(b.links.has('a'), false);
+    assert.deepEqual(b.life.received, []);
   });
 
   it('says no to messages of the directory while the stream is full, and carries them otherwise', () => {

@@ -158,6 +158,12 @@ export class Cable {
     if (this.#streams?.some(({ isOpen }) => !isOpen)) this.cut();
   }
 
+  /** As if the side that sends in this direction had written it, in front of all that it did. */
+  inject(direction: 0 | 1, bytes: Uint8Array): void {
+    this.#streams?.[direction].other?.read(bytes);
+    if (this.#streams?.some(({ isOpen }) => !isOpen)) this.cut();
+  }
+
   /** Until nothing is on its way. */
   flow(): void {
     for (let moved = true; moved; ) {
