@@ -45,6 +45,25 @@ describe('frames of a node link', () => {
     );
   });
 
+  it('may grow from one to the next', () => {
+    const found: { type: number; number: number; text: string }[] = [];
+    const reader = collect(found);
+    const sent = [10, 5000, 20, 100_000].map((size, i) =>
+      frameOf(FrameType.batch, i, Buffer.alloc(size, 65 + i)),
+    );
+    for (const frame of sent)
+      for (let at = 0; at < frame.length; at += 7) reader.read(frame.subarray(at, at + 7));
+    assert.deepEqual(
+      found.map(({ text }) => [text.length, text[0], text.at(-1)]),
+      [
+        [10, 'A', 'A'],
+        [5000, 'B', 'B'],
+        [20, 'C', 'C'],
+        [100_000, 'D', 'D'],
+      ],
+    );
+  });
+
   it('stop where the receiver has had enough', () => {
     const found: { type: number; number: number; text: string }[] = [];
     const reader = collect(found);

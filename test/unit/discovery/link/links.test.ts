@@ -10,7 +10,7 @@ type Step =
   | { do: 'open' | 'cut' | 'settle' }
   | { do: 'send'; by: 0 | 1; size: number }
   | { do: 'deliver'; by: 0 | 1; count: number }
-  | { do: 'giveUp'; by: 0 | 1 };
+  | { do: 'giveUp' | 'restart'; by: 0 | 1 };
 
 const side = fc.constantFrom<0 | 1>(0, 1);
 const step: fc.Arbitrary<Step> = fc.oneof(
@@ -22,12 +22,16 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 12,
     arbitrary: fc.record({ do: fc.constant('deliver' as const), by: side, count: fc.nat(3000) }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('giveUp' as const), by: side }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constantFrom('giveUp' as const, 'restart' as const), by: side }),
+  },
 );
 
 /** Nothing came twice or in another order, and what did not come is known to whoever sent it. */
 function assertKept(sender: Life, received: readonly string[]): void {
   assert.deepEqual(received, sender.sent.slice(0, received.length));
+  if (sender.crashed) return;
   const known = sender.sent.length - (sender.unacknowledged?.length ?? 0);
   assert.ok(known <= received.length, `${known} were acknowledged, ${received.length} came`);
   assert.deepEqual(sender.unacknowledged ?? [], sender.sent.slice(known));
@@ -46,7 +50,7 @@ describe('Links', () => {
     cable = new Cable(a, b);
   });
 
-  it('carries batches in order, each once, wherever the stream breaks and whoever gives up', () => {
+  it('carries batches in order, each once, wherever the stream breaks, whoever gives up or starts anew', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         world = { now: 1 };
@@ -60,7 +64,10 @@ describe('Links', () => {
           else if (at.do === 'settle') for (const each of sides) each.links.settle();
           else if (at.do === 'send') sides[at.by].send(`${count++}`.padEnd(at.size, '.'));
           else if (at.do === 'deliver') wire.deliver(at.by, at.count);
-          else if (at.do === 'giveUp') sides[at.by].links.giveUp(sides[1 - at.by].name);
+          else if (at.do === 'restart') {
+            wire.cut();
+            sides[at.by].restart();
+          } else if (at.do === 'giveUp') sides[at.by].links.giveUp(sides[1 - at.by].name);
         }
         // In the end everything of the last life has come.
         wire.open();
@@ -68,6 +75,7 @@ describe('Links', () => {
         for (const each of sides) {
           assert.equal(each.links.isBusy, false);
           assert.equal(each.life.unacknowledged, null);
+          assert.deepEqual(each.wrong, []);
         }
         assert.deepEqual(sides[0].life.received, sides[1].life.sent);
         assert.deepEqual(sides[1].life.received, sides[0].life.sent);
@@ -117,14 +125,48 @@ describe('Links', () => {
     a.send('is lost');
     cable.cut();
     a.send('waits');
-    const again = new Side('b', world, 900);
-    cable = new Cable(a, again);
+    b.restart();
     cable.open();
     cable.flow();
     assert.deepEqual(a.lives[0].unacknowledged, ['is lost', 'waits']);
     a.send('new');
     cable.flow();
-    assert.deepEqual(again.life.received, ['new']);
+    assert.deepEqual(b.life.received, ['new']);
+  });
+
+  it('begins anew on both sides, when one has begun with the new process and the other has not heard of it yet', () => {
+    cable.open();
+    cable.flow();
+    for (const text of ['one', 'two']) a.send(text);
+    cable.flow();
+    cable.cut();
+    b.restart();
+    cable.open();
+    cable.deliver(0, 1 << 20);
+    assert.equal(b.lives.length, 2);
+    assert.equal(a.lives.length, 1);
+    cable.open();
+    cable.flow();
+    a.send('three');
+    b.send('four');
+    cable.flow();
+    assert.deepEqual([a.life.received, b.life.received], [['four'], ['three']]);
+    assert.deepEqual([a.wrong, b.wrong], [[], []]);
+  });
+
+  it('a stream takes the place of the one before, and none goes on with a link that was given up', () => {
+    for (let i = 0; i < 2; i++) {
+      cable.open();
+      cable.flow();
+    }
+    assert.deepEqual(a.states, ['attached', 'detached', 'attached']);
+    cable.open();
+    // It has greeted with the link that is now given up.
+    a.links.giveUp('b');
+    assert.equal(a.links.has('b'), false);
+    cable.open();
+    cable.flow();
+    assert.deepEqual([a.lives.length, b.lives.length], [2, 2]);
   });
 
   it('refuses a second peer of the same name as long as the first is there, and says so to both', () => {

@@ -51,14 +51,18 @@ class QueueStream implements PeerStream {
 export interface Life {
   sent: string[];
   received: string[];
-  /** Null: it has not ended. */
+  /** Null: it has not ended, or its process has. */
   unacknowledged: string[] | null;
+  crashed: boolean;
 }
 
 export class Side implements MeshGateway, LinksObserver {
   readonly name: string;
-  readonly links: Links;
+  readonly #begin: () => Links;
+  links: Links;
   readonly lives: Life[];
+  /** What must not be. */
+  readonly wrong: string[];
   readonly refused: string[];
   readonly states: string[];
   link: NodeLink | null;
@@ -67,19 +71,29 @@ export class Side implements MeshGateway, LinksObserver {
   constructor(name: string, world: World, seed: number, node = name) {
     this.name = name;
     this.lives = [];
+    this.wrong = [];
     this.refused = [];
     this.states = [];
     this.directory = [];
     this.link = null;
     let session = seed;
-    this.links = new Links(
-      node,
-      this,
-      this,
-      LINK_TIMING,
-      () => world.now,
-      () => session++,
-    );
+    this.#begin = () =>
+      new Links(
+        node,
+        this,
+        this,
+        LINK_TIMING,
+        () => world.now,
+        () => session++,
+      );
+    this.links = this.#begin();
+  }
+
+  /** Another process of the same name and key: it knows nothing. */
+  restart(): void {
+    if (this.link !== null) this.life.crashed = true;
+    this.link = null;
+    this.links = this.#begin();
   }
 
   get life(): Life {
@@ -94,18 +108,21 @@ export class Side implements MeshGateway, LinksObserver {
   }
 
   onLink(link: NodeLink): void {
+    if (this.link !== null) this.wrong.push('a link began in another');
+    this.lives.push({ sent: [], received: [], unacknowledged: null, crashed: false });
     this.link = link;
-    this.lives.push({ sent: [], received: [], unacknowledged: null });
   }
 
   onLinkLost(link: NodeLink, unacknowledged: readonly Uint8Array[]): void {
     if (link === this.link) this.link = null;
+    else this.wrong.push('a link ended that was none');
     this.life.unacknowledged = unacknowledged.map((bytes) => Buffer.from(bytes).toString());
   }
 
   onRoom(): void {}
 
-  onBatch(_link: NodeLink, bytes: Uint8Array): void {
+  onBatch(link: NodeLink, bytes: Uint8Array): void {
+    if (link !== this.link) this.wrong.push('a batch came on a link that has ended');
     this.life.received.push(Buffer.from(bytes).toString());
   }
 
@@ -141,8 +158,8 @@ export class Cable {
     this.#streams = null;
   }
 
+  /** A stream that is there is left to the links: they end it. */
   open(): void {
-    this.cut();
     const ab = new QueueStream(this.#b.name);
     const ba = new QueueStream(this.#a.name);
     this.#streams = [ab, ba];
