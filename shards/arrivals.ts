@@ -6,7 +6,7 @@
 import { MAX_NODE_BATCH } from '../lib/mesh.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
-import { decodeTopic, REPLY_PREFIX } from '../lib/topics/topic.js';
+import { decodeTopic, isAddress, REPLY_PREFIX } from '../lib/topics/topic.js';
 import { BatchReader, Step } from '../lib/wire/batch.js';
 import { batchChecksumHolds, forgetBatch } from '../lib/wire/batch-checksum.js';
 import { Seeds, sealFrame, seedOn } from '../lib/wire/checksum.js';
@@ -25,7 +25,7 @@ import type { Exchange } from './exchange.js';
 import type { ForeignSender, ForeignSenders, ForeignTopic } from './foreign-ids.js';
 import type { History } from './history.js';
 import type { LinkedNode } from './linked-node.js';
-import { isAddress, publishProblem, SINGLE } from './publishing.js';
+import { publishProblem, SINGLE } from './publishing.js';
 import type { Route } from './route.js';
 import type { SenderId } from './sender-ids.js';
 import type { TopicId } from './topic-ids.js';

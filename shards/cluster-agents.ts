@@ -42,8 +42,8 @@ export class ClusterAgents {
     this.#parts = new Map();
     this.#mesh = null;
     this.directory = new Directory({
-      onLost: ({ agentId, node }) => {
-        if (node === this.#node) this.#unwrite(agentId);
+      onLost: ({ agentId, session }) => {
+        if (this.#own.get(agentId)?.session === session) this.#unwrite(agentId);
       },
     });
   }

@@ -11,7 +11,7 @@ import { SENDERS_PER_WORKER, type SenderId } from './sender-ids.js';
 import type { TopicId } from './topic-ids.js';
 
 /** Ids of one node that are remembered, of topics and of senders. Who has more is asked to announce them anew. */
-export const MAX_FOREIGN_IDS = 262_144;
+export const MAX_FOREIGN_IDS = 131_072;
 /** A sender that was quiet for so long (ms) may have to give its number to another: no frame with it is on its way any more. */
 const IDLE = 10_000;
 /** How many numbers are taken back at a time, and how long it is not tried again when none could be (ms). */

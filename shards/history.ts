@@ -2,6 +2,7 @@
  * What was published on the topics that the configuration keeps: each shard appends what its agents publish to a ring of its own in
  * shared memory, and any shard reads the rings of all. Places number the messages of a ring, from 1 on.
  */
+import { createHash } from 'node:crypto';
 import { historyOffset } from '../lib/memory/layout.js';
 import type { AttachedSegment } from '../lib/memory/segment.js';
 import { HistoryReader, HistoryWriter } from '../lib/queues/history-ring.js';
@@ -50,6 +51,11 @@ export function appendPlaced(
   }
   SCRATCH.set(src.subarray(start, end), PLACE_FRAME);
   lanes.append(lane, SCRATCH, 0, size, frames, expires, stamp);
+}
+
+/** The name of the history of one run of a node. */
+export function historyName(instance: string): Uint8Array {
+  return createHash('sha256').update(instance).digest().subarray(0, HISTORY_NAME);
 }
 
 export class History {

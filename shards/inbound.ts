@@ -2,7 +2,7 @@
 import { type LinkReader, RecordKind } from '../lib/links.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
-import { decodeTopic, REPLY_PREFIX } from '../lib/topics/topic.js';
+import { decodeTopic, isAddress, REPLY_PREFIX } from '../lib/topics/topic.js';
 import { BatchReader, Step } from '../lib/wire/batch.js';
 import { Flag, FrameType, HEADER_SIZE, OFFSET_TOPIC_ID, OFFSET_TOTAL, readU32 } from '../lib/wire/frame.js';
 import type { Exchange } from './exchange.js';
@@ -193,11 +193,15 @@ export class Inbound implements LinkReader {
     const sender = this.#senderOf(peer, reader.sender);
     let id: TopicId<Route> | null = null;
     let route = null;
+    let text: string | null = null;
     if (topicId !== 0) {
       id = exchange.topicIds.find(topicId) ?? null;
-      if (id !== null) route = exchange.routeOf(id.topic);
+      if (id !== null) {
+        text = id.topic.text;
+        route = exchange.routeOf(id.topic);
+      }
     } else {
-      const text = decodeTopic(src, reader.topicStart, reader.extensionsStart);
+      text = decodeTopic(src, reader.topicStart, reader.extensionsStart);
       const topic = text === null || text.startsWith(REPLY_PREFIX) ? null : exchange.topic(text);
       if (topic !== null) route = exchange.routeOf(topic);
       else if (text !== null) route = exchange.route(text);
@@ -206,6 +210,9 @@ export class Inbound implements LinkReader {
       exchange.dropped(src, start, Reason.invalid, frames);
       return;
     }
+    // Gone, or somewhere else by now.
+    if (route.sessions.length === 0 && route.mailboxes.length === 0 && isAddress(text!))
+      exchange.dropped(src, start, Reason.noAgent, frames);
     exchange.deliver(
       route,
       id,

@@ -6,14 +6,7 @@ import { type ErrorCode, FlowbusError } from '../lib/errors.js';
 import { C } from '../lib/telemetry/counters.js';
 import { Reason } from '../lib/telemetry/ledger.js';
 import type { Topic } from '../lib/topics/table.js';
-import {
-  AGENT_PREFIX,
-  CAPABILITY_PREFIX,
-  decodeTopic,
-  isReserved,
-  REPLY_PREFIX,
-  topicProblem,
-} from '../lib/topics/topic.js';
+import { decodeTopic, isAddress, isReserved, REPLY_PREFIX, topicProblem } from '../lib/topics/topic.js';
 import { BatchReader } from '../lib/wire/batch.js';
 import { batchChecksumHolds } from '../lib/wire/batch-checksum.js';
 import { Seeds } from '../lib/wire/checksum.js';
@@ -42,11 +35,6 @@ export function publishProblem(topic: string): { code: ErrorCode; message: strin
   if (isReserved(topic) && !isAddress(topic) && !topic.startsWith(REPLY_PREFIX))
     return { code: 'FORBIDDEN_TOPIC', message: 'Topics that begin with "_" are reserved.' };
   return null;
-}
-
-/** That of an agent or a capability: who publishes to it is told when nobody is there. */
-export function isAddress(topic: string): boolean {
-  return topic.startsWith(AGENT_PREFIX) || topic.startsWith(CAPABILITY_PREFIX);
 }
 
 /** A publish that was refused; the batch goes on. */

@@ -1,16 +1,14 @@
 /** The process of one shard, put together: links, exchange, sessions and doors. */
-import { createHash } from 'node:crypto';
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { FlowbusError } from '../lib/errors.js';
 import { createLogger, type Logger } from '../lib/telemetry/log.js';
 import { startProcessGauges } from '../lib/telemetry/process-gauges.js';
 import { avroControl } from '../lib/wire/avro.js';
-import { HISTORY_NAME } from '../lib/wire/past.js';
 import type { DoorContext, TokenCheck } from './doors/context.js';
 import { HttpPort } from './doors/http-port.js';
 import { WebSocketDoor } from './doors/websocket.js';
-import { History } from './history.js';
+import { History, historyName } from './history.js';
 import { createHttpDoor } from './http/door.js';
 import { Gate } from './http/gate.js';
 import { createHttpServer } from './http/server.js';
@@ -66,7 +64,7 @@ class Worker {
           { agentId, mailbox, reason, ...(state === 'open' && { coolDown }) },
           `the circuit breaker of a consumer is ${state}`,
         ),
-      new History(boot.slot, nameOf(boot.instance), ground.segment, config.history),
+      new History(boot.slot, historyName(boot.instance), ground.segment, config.history),
       new Retained(boot.slot, ground.segment),
     );
     const context: DoorContext = {
@@ -218,11 +216,6 @@ class Worker {
     const done = (): void => this.#channel.drained();
     this.#ground.close().then(done, done);
   }
-}
-
-/** Eight bytes that name a run of the node, and so its history. */
-function nameOf(instance: string): Uint8Array {
-  return createHash('sha256').update(instance).digest().subarray(0, HISTORY_NAME);
 }
 
 /** Of the time to drain: the rest is for goaways, and for ending before the primary loses its patience. */

@@ -60,6 +60,11 @@ export function capabilityAddress(capability: string): string {
   return CAPABILITY_PREFIX + capability;
 }
 
+/** That of an agent or a capability: who publishes to it is told when nobody is there. */
+export function isAddress(topic: string): boolean {
+  return topic.startsWith(AGENT_PREFIX) || topic.startsWith(CAPABILITY_PREFIX);
+}
+
 /** Why a capability can have no mailbox, as a sentence without a full stop; null when it can. */
 export function capabilityProblem(capability: string): string | null {
   return problem('the address of the capability', capabilityAddress(capability), false, MAX_TOPIC_BYTES);

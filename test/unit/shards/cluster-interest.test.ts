@@ -70,7 +70,7 @@ describe('what nodes know of what the others want', () => {
             assert.deepEqual([...exchange.gateway!.interest].sort(), all);
         }
       }),
-      { numRuns: 100 },
+      { numRuns: 100, interruptAfterTimeLimit: 4000 },
     );
   });
 });

@@ -39,16 +39,27 @@ class NodeWires {
   readonly queues: Item[][];
   /** Workers whose rings are full. */
   readonly full = new Set<number>();
+  /** By slot: the process that has the links. */
+  readonly #processes: { lives: boolean }[] = [];
 
   constructor(workers: number) {
     this.readers = Array.from({ length: workers }, () => null);
     this.queues = Array.from({ length: workers }, () => []);
   }
 
+  /** The process of `slot` is gone: it says nothing any more. */
+  kill(slot: number): void {
+    this.#processes[slot].lives = false;
+    this.readers[slot] = null;
+  }
+
   linksOf(slot: number): Links {
+    const process = { lives: true };
+    this.#processes[slot] = process;
     const outs: LinkOut[] = this.queues.map((queue, to) => ({
       write: (urgent, kind, stamp, src, start, end) => {
         if (this.full.has(to)) return false;
+        if (!process.lives) return true;
         const bytes = Uint8Array.prototype.slice.call(src, start, end);
         queue.push({ from: slot, urgent, kind, stamp, bytes });
         return true;
@@ -215,13 +226,21 @@ export class Node implements Mesh {
   readonly blocks: TelemetryBlock[];
   /** Its part of the directory. */
   readonly part = new Map<string, Uint8Array>();
+  /** Keys of the other nodes' parts. */
+  readonly known = new Map<string, Set<string>>();
   readonly #cluster: Cluster;
   readonly #config: BrokerConfig;
   /** As shared memory would be; null: no history is kept. */
   readonly #segment: AttachedSegment | null;
   #gateways = 0;
 
-  constructor(cluster: Cluster, name: string, shards: number, settings: Partial<BrokerConfig>) {
+  constructor(
+    cluster: Cluster,
+    name: string,
+    shards: number,
+    settings: Partial<BrokerConfig>,
+    clockOffset: number,
+  ) {
     this.#cluster = cluster;
     this.name = name;
     this.#config = makeConfig({ shards, ...settings });
@@ -233,7 +252,7 @@ export class Node implements Mesh {
         slot,
         workers: shards + 1,
         incarnation: 1,
-        clockOffset: 0,
+        clockOffset,
         node: name,
         config: this.#config,
       };
@@ -267,7 +286,7 @@ export class Node implements Mesh {
   killGateway(): void {
     const slot = this.shards.length;
     this.living = false;
-    this.wires.readers[slot] = null;
+    this.wires.kill(slot);
     this.#cluster.drop(this.name);
     for (const shard of this.shards) shard.peerDown(slot, this.#gateways);
   }
@@ -275,6 +294,7 @@ export class Node implements Mesh {
   async restartGateway(): Promise<void> {
     this.living = true;
     this.part.clear();
+    this.known.clear();
     this.gateway = this.#makeGateway();
     await this.gateway.start();
   }
@@ -283,6 +303,12 @@ export class Node implements Mesh {
     if (value === null) this.part.delete(key);
     else this.part.set(key, Uint8Array.from(value));
     this.#cluster.onRecord(this.name, key, value);
+  }
+
+  knownOf(node: string): Set<string> {
+    const known = this.known.get(node) ?? new Set();
+    this.known.set(node, known);
+    return known;
   }
 
   nodes(): ClusterNode[] {
@@ -318,8 +344,9 @@ export class Cluster {
   /** By sender and receiver. */
   readonly links = new Map<string, FakeNodeLink>();
 
-  async add(name: string, shards = 2, settings: Partial<BrokerConfig> = {}): Promise<Node> {
-    const node = new Node(this, name, shards, settings);
+  /** `clockOffset`: of its clock (ms). */
+  async add(name: string, shards = 2, settings: Partial<BrokerConfig> = {}, clockOffset = 0): Promise<Node> {
+    const node = new Node(this, name, shards, settings, clockOffset);
     this.nodes.push(node);
     await node.start();
     return node;
@@ -340,10 +367,18 @@ export class Cluster {
     ]) {
       const link = new FakeNodeLink(to);
       this.links.set(`${from} ${to}`, link);
-      this.named(from).gateway.onNode(to, 'alive');
-      for (const [key, value] of this.named(to).part) this.named(from).gateway.onRecord(to, key, value);
+      this.#replicate(this.named(from), this.named(to));
       this.named(from).gateway.onLink(link);
     }
+  }
+
+  /** What `reader` does not know of the other's part. */
+  #replicate(reader: Node, { name, part }: Node): void {
+    reader.gateway.onNode(name, 'alive');
+    const known = reader.knownOf(name);
+    for (const key of known) if (!part.has(key)) reader.gateway.onRecord(name, key, null);
+    for (const [key, value] of part) reader.gateway.onRecord(name, key, value);
+    reader.known.set(name, new Set(part.keys()));
   }
 
   /** The link between two nodes ends: nobody knows what became of what is on its way, which does not arrive. */
@@ -370,13 +405,16 @@ export class Cluster {
   }
 
   onRecord(node: string, key: string, value: Uint8Array | null): void {
-    for (const other of this.nodes)
-      if (other.name !== node && this.links.has(`${other.name} ${node}`))
-        other.gateway.onRecord(node, key, value);
+    for (const other of this.nodes) {
+      if (other.name === node || !this.links.has(`${other.name} ${node}`)) continue;
+      if (value === null) other.knownOf(node).delete(key);
+      else other.knownOf(node).add(key);
+      other.gateway.onRecord(node, key, value);
+    }
   }
 
   tellState(of: string, state: NodeState): void {
-    for (const other of this.nodes) if (other.name !== of) other.gateway.onNode(of, state);
+    for (const other of this.nodes) if (other.name !== of && other.living) other.gateway.onNode(of, state);
   }
 
   /** Until nothing is on its way that could arrive. */

@@ -97,6 +97,15 @@ describe('gateways', () => {
       [['worker', '_reply.a']],
     );
     assert.deepEqual(other.sink.got, []);
+    // What is for an agent that has left meanwhile is in the ledger of one of them.
+    b.shards[1].sessions.end(worker.session, null, '');
+    publish(a.shards[1], asker.session, '_agent.worker', 2);
+    await cluster.run();
+    const lost = [...a.blocks, ...b.blocks].map((block) => drops(block, Reason.noAgent));
+    assert.equal(
+      lost.reduce((sum, count) => sum + count, 0),
+      1,
+    );
   });
 });
 
@@ -155,6 +164,20 @@ describe('the agents of a cluster', () => {
       for (const { directory } of [...shards.map(({ sessions }) => sessions), gateway.agents])
         assert.deepEqual([directory.get('x')?.node, directory.get('x')?.state], ['b', 'online']);
     assert.deepEqual([a.part.has('x'), b.part.has('x')], [false, true]);
+  });
+
+  it('are where they connected last, whatever the clocks of the nodes say', async () => {
+    const cluster = new Cluster();
+    const [a, b] = [await cluster.add('a', 2, {}, 3_600_000), await cluster.add('b', 2, {}, -3_600_000)];
+    cluster.link('a', 'b');
+    await cluster.run();
+    for (const node of [a, b, a, b, b, a]) {
+      const { sink } = node.agent('x', 0);
+      await cluster.run();
+      assert.equal(sink.closed, null);
+      for (const { shards } of cluster.nodes)
+        for (const { sessions } of shards) assert.equal(sessions.directory.get('x')?.node, node.name);
+    }
   });
 
   it('are with one node alone, when two took them at the same time', async () => {
