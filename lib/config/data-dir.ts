@@ -1,6 +1,7 @@
-import { accessSync, constants, existsSync, mkdirSync, statSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import { FlowbusError } from '../errors.js';
+import { nodeName } from './kinds.js';
 
 function reasonOf(error: unknown): string {
   switch ((error as NodeJS.ErrnoException).code) {
@@ -52,4 +53,28 @@ export function prepareDataDir(dataDir: string): string {
     );
   }
   return path;
+}
+
+const NAME_FILE = 'node';
+
+/**
+ * The name that the node of this directory had before, or `name`, which is then its own from now on: to other nodes it is the same
+ * one after each start.
+ * @throws FlowbusError BAD_CONFIG when the file that it is kept in holds none
+ */
+export function keepNodeName(dataDir: string, name: string): string {
+  const path = join(dataDir, NAME_FILE);
+  try {
+    writeFileSync(path, `${name}\n`, { flag: 'wx', mode: 0o600 });
+    return name;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+  const { schema, allowed } = nodeName();
+  const kept = schema.safeParse(readFileSync(path, 'utf8').trim());
+  if (kept.success) return kept.data;
+  throw new FlowbusError(
+    'BAD_CONFIG',
+    `${path}: must be ${allowed}; or remove it, and name the node (--node)`,
+  );
 }

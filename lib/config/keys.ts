@@ -69,9 +69,9 @@ const SETTINGS = {
     'shard workers, each a process',
   ),
   node: computed(
-    kind.topicLevel(64),
+    kind.nodeName(),
     randomNode,
-    'random, node-xxxxxx',
+    'random, node-xxxxxx; with dataDir the same at each start',
     'name of this node, unique in its cluster',
   ),
   dataDir: optional(kind.path(), 'directory for what must survive a restart; created when missing'),
@@ -169,6 +169,44 @@ const SETTINGS = {
     'how the workers of the node reach each other; auto takes shared memory where it works',
   ),
   pinShards: setting(kind.boolean(), false, 'keep each shard on a core of its own, where the system can'),
+  join: setting<readonly string[]>(
+    kind.addresses(),
+    [],
+    'other nodes of the cluster that this one is to be part of; one that is up is enough, and those that are not are tried for ever',
+  ),
+  mdns: setting(
+    kind.boolean(),
+    false,
+    'find the other nodes of the cluster on the local network by multicast DNS',
+  ),
+  meshPort: {
+    ...optional(
+      kind.integer(0, 65_535),
+      'TCP port for other nodes; 0 takes a free one. Set, or with join or mdns, it makes this node part of a cluster',
+    ),
+    fallbackText: '1000 above port',
+  },
+  meshHost: setting(
+    kind.host(),
+    '127.0.0.1',
+    'address to listen on for other nodes; beyond this machine only with meshSecret',
+  ),
+  meshAnnounce: setting<readonly string[]>(
+    kind.addresses(),
+    [],
+    'where other nodes reach this one, when that is not where it listens',
+  ),
+  meshSecret: optional(
+    kind.secret(MIN_SECRET_BYTES),
+    'key that all nodes of the cluster share, and nobody else; other users see flags, so prefer the file',
+    true,
+  ),
+  meshSecretFile: optional(kind.path(), 'file that holds meshSecret; the end of its last line is left out'),
+  meshAllow: setting<readonly string[]>(
+    kind.peerIds(),
+    [],
+    'nodes that may join; without it all that have the secret',
+  ),
   maxPayload: setting(
     kind.size(16 * KiB, 64 * KiB),
     64 * KiB,
@@ -247,7 +285,7 @@ export type ConfigName = keyof Settings;
 
 /**
  * The broker's configuration: complete, validated, frozen, and nothing but JSON. Sizes are bytes, durations
- * milliseconds. Loading has put the content of `authSecretFile` into `authSecret` and left the former undefined.
+ * milliseconds. Loading has put the content of `authSecretFile` into `authSecret` and left the former undefined, and so with `meshSecretFile`.
  */
 export type BrokerConfig = { readonly [K in ConfigName]: ReturnType<Settings[K]['fallback']> };
 

@@ -16,6 +16,8 @@ export interface Kind<T> {
   readonly placeholder: string;
   /** How a value is written in the documents. */
   readonly format: (value: T) => string;
+  /** A list, whose flag may be given several times. */
+  readonly repeats?: true;
 }
 
 const grouped = (value: number): string => value.toLocaleString('en-US');
@@ -88,13 +90,13 @@ export function text(allowed: string, placeholder: string, schema: z.ZodType<str
 const HOST_NAME =
   /^(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]{1,63})*\.?$/;
 
+function isHost(name: string): boolean {
+  // "1.2.3" and "8081" would pass as names, and the resolver reads them as addresses that nobody meant.
+  return isIP(name) !== 0 || (HOST_NAME.test(name) && !/^[\d.]+$/.test(name));
+}
+
 export function host(): Kind<string> {
-  return text(
-    'an IP address (without brackets) or a host name',
-    'address',
-    // "1.2.3" and "8081" would pass as names, and the resolver reads them as addresses that nobody meant.
-    z.string().refine((name) => isIP(name) !== 0 || (HOST_NAME.test(name) && !/^[\d.]+$/.test(name))),
-  );
+  return text('an IP address (without brackets) or a host name', 'address', z.string().refine(isHost));
 }
 
 const encoder = new TextEncoder();
@@ -111,6 +113,10 @@ export function topicLevel(max: number): Kind<string> {
       .regex(/^[^_.*\s\p{Cc}][^.*\s\p{Cc}]*$/u)
       .refine((name) => byteLength(name) <= max),
   );
+}
+
+export function nodeName(): Kind<string> {
+  return topicLevel(64);
 }
 
 export function path(): Kind<string> {
@@ -132,32 +138,53 @@ export function secret(min: number): Kind<string> {
   );
 }
 
-/** Web origins, scheme://host[:port], or `*` for all: a list in YAML, separated by commas elsewhere. */
-export function origins(): Kind<readonly string[]> {
-  const split = (text: string): string[] => text.split(',').map((origin) => origin.trim());
+/** A list in YAML, separated by commas elsewhere. */
+function list(
+  isValid: (text: string) => boolean,
+  allowed: string,
+  placeholder = 'list',
+): Kind<readonly string[]> {
+  const split = (text: string): string[] => (text === '' ? [] : text.split(',').map((part) => part.trim()));
   return {
     schema: z
       .union([z.array(z.string()), z.string().transform(split)])
-      .pipe(z.array(z.string().refine(isOrigin)).max(MAX_LIST)),
-    allowed: 'origins such as https://app.example.com, or *, separated by commas',
-    placeholder: 'list',
+      .pipe(z.array(z.string().refine(isValid)).max(MAX_LIST)),
+    allowed: `${allowed}, separated by commas`,
+    placeholder,
     format: (value) => (value.length === 0 ? 'none' : value.join(',')),
+    repeats: true,
   };
 }
 
-/** Patterns of topics: a list in YAML, separated by commas elsewhere. */
+/** Web origins, scheme://host[:port], or `*` for all. */
+export function origins(): Kind<readonly string[]> {
+  return list(isOrigin, 'origins such as https://app.example.com, or *');
+}
+
+/** Patterns of topics. */
 export function patterns(): Kind<readonly string[]> {
-  const split = (text: string): string[] =>
-    text === '' ? [] : text.split(',').map((pattern) => pattern.trim());
   const isKept = (text: string): boolean => patternProblem(text) === null && !isReserved(text);
-  return {
-    schema: z
-      .union([z.array(z.string()), z.string().transform(split)])
-      .pipe(z.array(z.string().refine(isKept)).max(MAX_LIST)),
-    allowed: 'patterns such as orders.** or **, separated by commas',
-    placeholder: 'list',
-    format: (value) => (value.length === 0 ? 'none' : value.join(',')),
-  };
+  return list(isKept, 'patterns such as orders.** or **');
+}
+
+/** Where a node can be reached: host:port, [IPv6 address]:port, or a multiaddr of libp2p. */
+export function addresses(): Kind<readonly string[]> {
+  return list(isAddress, 'addresses such as 10.0.0.7:9081, [::1]:9081 or node-b.example.com:9081', 'address');
+}
+
+/** Names of nodes that follow from their keys, as libp2p writes them: base58. */
+export function peerIds(): Kind<readonly string[]> {
+  const isPeerId = (text: string): boolean => /^[1-9A-HJ-NP-Za-km-z]{46,64}$/.test(text);
+  return list(isPeerId, 'peer ids, 12D3KooW…', 'peer id');
+}
+
+const HOST_AND_PORT = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/;
+
+function isAddress(text: string): boolean {
+  if (text.startsWith('/')) return /^(?:\/[^/\s]+){2,}$/.test(text);
+  const [, v6, name, port] = HOST_AND_PORT.exec(text) ?? [];
+  if (port === undefined || Number(port) < 1 || Number(port) > 65_535) return false;
+  return v6 === undefined ? isHost(name) && isIP(name) !== 6 : isIP(v6) === 6;
 }
 
 const MAX_LIST = 64;

@@ -177,21 +177,27 @@ function fromFile(path: string, spelled: string, problems: Problems): Found[] {
   return found;
 }
 
-/** Puts the content of `authSecretFile` in the place of `authSecret`, so that the rest of the broker knows one of them. */
-function readSecret(values: Map<ConfigName, unknown>, places: Map<ConfigName, string>): void {
-  const path = values.get('authSecretFile') as string | undefined;
+/** Puts the content of a file in the place of the secret itself, so that the rest of the broker knows one of them. */
+function readSecret(
+  name: 'authSecret' | 'meshSecret',
+  values: Map<ConfigName, unknown>,
+  places: Map<ConfigName, string>,
+): void {
+  const file = `${name}File` as const;
+  const path = values.get(file) as string | undefined;
   if (path === undefined) return;
-  const spelled = places.get('authSecretFile') ?? 'authSecretFile';
-  const other = places.get('authSecret');
+  const spelled = places.get(file) ?? file;
+  const other = places.get(name);
   if (other !== undefined) throw bad(`${spelled} ${show(path)}: must not be given together with ${other}`);
-  const key = KEYS_BY_NAME.get('authSecret') as ConfigKey;
+  const key = KEYS_BY_NAME.get(name) as ConfigKey;
   const value = readText(path, spelled).replace(/\r?\n$/, '');
-  values.set('authSecret', parseValue({ key, value, spelled: `${spelled} ${show(path)}` }));
-  values.delete('authSecretFile');
+  values.set(name, parseValue({ key, value, spelled: `${spelled} ${show(path)}` }));
+  values.delete(file);
 }
 
 /** What bears on whether the broker may listen where it is told to. One of them wrong, and nobody can say. */
 const SAFETY: readonly ConfigName[] = ['host', 'authSecret', 'authSecretFile', 'allowUnauthenticated'];
+const MESH_SAFETY: readonly ConfigName[] = ['meshHost', 'meshSecret', 'meshSecretFile'];
 
 function refuseUnsafe(config: BrokerConfig, spelledHost: string): void {
   if (config.authSecret !== undefined || config.allowUnauthenticated || isLoopback(config.host)) return;
@@ -199,6 +205,14 @@ function refuseUnsafe(config: BrokerConfig, spelledHost: string): void {
     'UNSAFE_LISTEN',
     `${spelledHost} ${show(config.host)}: agents beyond this machine could connect without a token; ` +
       'set --auth-secret-file (and make tokens with `flowbus token`), or accept it with --allow-unauthenticated',
+  );
+}
+
+function refuseOpenMesh(config: BrokerConfig, spelledHost: string): void {
+  if (config.meshSecret !== undefined || isLoopback(config.meshHost)) return;
+  throw bad(
+    `${spelledHost} ${show(config.meshHost)}: whoever reaches its mesh port could join the cluster; ` +
+      'set --mesh-secret-file, the same for all nodes',
   );
 }
 
@@ -216,13 +230,17 @@ function build({ found, complete }: Gathered, problems: Problems): BrokerConfig 
     places.set(name, one.spelled);
   }
   const before = problems.count;
-  problems.attempt(() => readSecret(values, places));
+  problems.attempt(() => readSecret('authSecret', values, places));
+  problems.attempt(() => readSecret('meshSecret', values, places));
   const config = {} as Record<ConfigName, unknown>;
   for (const key of CONFIG_KEYS)
     config[key.name] = values.has(key.name) ? values.get(key.name) : key.fallback();
-  const safetyKnown = complete && problems.count === before && !SAFETY.some((name) => wrong.has(name));
-  if (safetyKnown) {
-    problems.attempt(() => refuseUnsafe(config as BrokerConfig, places.get('host') ?? '--host'));
+  const known = (names: readonly ConfigName[]): boolean => !names.some((name) => wrong.has(name));
+  if (complete && problems.count === before) {
+    const whole = config as BrokerConfig;
+    if (known(SAFETY)) problems.attempt(() => refuseUnsafe(whole, places.get('host') ?? '--host'));
+    if (known(MESH_SAFETY))
+      problems.attempt(() => refuseOpenMesh(whole, places.get('meshHost') ?? '--mesh-host'));
   }
   problems.throwIfAny();
   return Object.freeze(config as BrokerConfig);
@@ -255,14 +273,24 @@ export function loadConfig(sources: ConfigSources): BrokerConfig {
   return build(gather(sources, problems), problems);
 }
 
+/** What `sources`, which `loadConfig` accepts, say of a setting, as it is spelled there; undefined: nothing. */
+function givenIn(sources: ConfigSources, name: ConfigName): unknown {
+  const { found } = gather(sources, new Problems());
+  return found.find(({ key }) => key.name === name)?.value;
+}
+
 /**
  * The file that `authSecret` comes from, with its whole path, for whoever is to make tokens elsewhere; undefined when
  * it comes from no file. Of sources that `loadConfig` accepts.
  */
 export function secretFileOf(sources: ConfigSources): string | undefined {
-  const { found } = gather(sources, new Problems());
-  const file = found.find(({ key }) => key.name === 'authSecretFile');
-  return file === undefined ? undefined : resolve(String(file.value));
+  const file = givenIn(sources, 'authSecretFile');
+  return file === undefined ? undefined : resolve(String(file));
+}
+
+/** Whether the node has its name from `sources`, which `loadConfig` accepts, and not by chance. */
+export function isNamed(sources: ConfigSources): boolean {
+  return givenIn(sources, 'node') !== undefined;
 }
 
 /**

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { type Command, Option } from 'commander';
 import {
   type BrokerConfig,
@@ -5,7 +6,10 @@ import {
   type ConfigKey,
   type ConfigName,
   type ConfigSources,
+  isInMesh,
   isLoopback,
+  isNamed,
+  keepNodeName,
   loadConfig,
   prepareDataDir,
   secretFileOf,
@@ -17,6 +21,8 @@ import { DEFAULT_URL, refuseClientOptions } from './options.js';
 import type { Output } from './output.js';
 import { version } from './version.js';
 
+const MESH_WORKER = fileURLToPath(new URL('../mesh-worker.js', import.meta.url));
+
 const EXAMPLES = `
 Each setting is a flag, a variable, or a line of the file; a flag goes before a variable, a variable before the file.
 Sizes are bytes or such as 64KiB, durations milliseconds or such as 5s. The log goes to standard error.
@@ -27,6 +33,8 @@ Examples:
   flowbus start --port 9000 --shards 2
   FLOWBUS_LOG_LEVEL=debug flowbus start --config flowbus.yaml
   flowbus start --host 0.0.0.0 --auth-secret-file secret
+  flowbus start --mesh-port 9081
+  flowbus start --port 8082 --join 127.0.0.1:9081
 ${EXIT_HELP}`;
 
 interface StartOptions extends Readonly<Partial<Record<ConfigName, unknown>>> {
@@ -34,13 +42,19 @@ interface StartOptions extends Readonly<Partial<Record<ConfigName, unknown>>> {
   readonly json?: boolean;
 }
 
+/** Of a list whose flag is given several times. */
+function joined(value: string, before?: string): string {
+  return before === undefined ? value : `${before},${value}`;
+}
+
 function flagOption(key: ConfigKey): Option {
-  const { placeholder } = key.kind;
+  const { placeholder, repeats } = key.kind;
   const value = placeholder === 'true|false' ? `[${placeholder}]` : `<${placeholder}>`;
   // The choices stand in the placeholder when they are few.
   const allowed = placeholder.includes('|') ? '' : `; ${key.kind.allowed}`;
   const from = `(default: ${key.fallbackText}; env: ${key.env})`;
-  return new Option(`${key.flag} ${value}`, `${key.description}${allowed} ${from}`);
+  const option = new Option(`${key.flag} ${value}`, `${key.description}${allowed} ${from}`);
+  return repeats ? option.argParser(joined) : option;
 }
 
 /** Where the settings are. `options` may hold more than them. */
@@ -70,6 +84,14 @@ const TRIALS = [
 /** Said while there is no authentication: whoever cannot connect from elsewhere learns here why, and what to do. */
 const LOCAL_ONLY = '  access  this machine only; others with --host 0.0.0.0 --auth-secret-file <path>';
 
+/** Where others join this node, as they would say it. */
+function meshLines({ meshAddresses }: RunningNode, config: BrokerConfig): string[] {
+  if (!isInMesh(config)) return [];
+  if (meshAddresses.length === 0) return ['  mesh    not up yet, see the log'];
+  const [first, ...others] = meshAddresses;
+  return [`  mesh    --join ${first}`, ...others.map((address) => `          --join ${address}`)];
+}
+
 /** `secretFile`: where the secret is, when it is in a file. */
 export function banner(
   node: RunningNode,
@@ -92,6 +114,7 @@ export function banner(
     ...(config.dataDir === undefined
       ? []
       : [`  journal ${node.recovered.toLocaleString('en-US')} messages recovered from ${config.dataDir}`]),
+    ...meshLines(node, config),
     ...(secured || !isLoopback(config.host) ? [] : [LOCAL_ONLY]),
     '',
     `Try in another terminal${known}:`,
@@ -103,19 +126,31 @@ export function banner(
   return lines;
 }
 
+/** With a data directory that is there, and the name that the node has in it. */
+function settled(loaded: BrokerConfig, named: boolean): BrokerConfig {
+  if (loaded.dataDir === undefined) return loaded;
+  const dataDir = prepareDataDir(loaded.dataDir);
+  return { ...loaded, dataDir, node: named ? loaded.node : keepNodeName(dataDir, loaded.node) };
+}
+
 async function start(options: StartOptions, output: Output): Promise<number> {
   const sources = sourcesOf(options, process.env);
   const loaded = loadConfig(sources);
-  const { dataDir, logFormat } = loaded;
+  const { logFormat } = loaded;
   const config: BrokerConfig = {
-    ...loaded,
-    ...(dataDir !== undefined && { dataDir: prepareDataDir(dataDir) }),
+    ...settled(loaded, isNamed(sources)),
     // Whoever reads the one stream as JSON reads the other so too, on a terminal as well.
     ...(options.json && logFormat === 'auto' && { logFormat: 'json' }),
   };
   // Loaded here, so that no other command pays for the broker, and none needs its native parts.
   const { startNode } = await import('../../shards/primary.js');
-  const node = await startNode(config, createLogger(config), { signals: true, dedicated: true });
+  const node = await startNode(config, createLogger(config), {
+    signals: true,
+    dedicated: true,
+    ...(isInMesh(config) && { mesh: MESH_WORKER }),
+  });
+  // Only what is printed waits for it: agents can connect.
+  await node.meshSettled;
   if (options.json) {
     const { host, port } = node.address;
     const { url, shards, liveShards: live, linkKind: links, recovered } = node;
@@ -129,6 +164,7 @@ async function start(options: StartOptions, output: Output): Promise<number> {
       live,
       links,
       recovered,
+      ...(isInMesh(config) && { mesh: node.meshAddresses }),
       pid: process.pid,
     };
     output.line(JSON.stringify(ready));

@@ -38,17 +38,19 @@ describe('the package', () => {
     });
   });
 
-  after(() => rmSync(folder, { recursive: true, force: true }));
+  after(function () {
+    this.timeout(60_000);
+    rmSync(folder, { recursive: true, force: true });
+  });
 
   it('installs without scripts, starts a broker and connects to it from an empty project', async function () {
     this.timeout(60_000);
-    const broker = spawn('npx', ['flowbus', 'start', '--port', '0', '--json', '--log-level', 'error'], {
-      cwd: folder,
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const args = ['start', '--port', '0', '--mesh-port', '0', '--json', '--log-level', 'error'];
+    const broker = spawn('npx', ['flowbus', ...args], { cwd: folder, stdio: ['ignore', 'pipe', 'inherit'] });
     try {
       const [line] = (await once(createInterface(broker.stdout), 'line')) as [string];
-      const { url, pid } = JSON.parse(line) as { url: string; pid: number };
+      const { url, pid, mesh } = JSON.parse(line) as { url: string; pid: number; mesh: string[] };
+      assert.equal(mesh.length, 1, 'other nodes can join it');
       writeFileSync(join(folder, 'program.mjs'), PROGRAM);
       const output = execFileSync('node', ['program.mjs', url], { cwd: folder, encoding: 'utf8' });
       assert.deepEqual(JSON.parse(output), { n: 42 });

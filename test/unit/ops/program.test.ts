@@ -174,6 +174,9 @@ describe('cli program', () => {
       '--port=0',
       '--allow-unauthenticated',
       'false',
+      '--join',
+      'a:1,b:2',
+      '--join=c:3',
     ]);
     const config = loadConfig(sourcesOf(start.opts(), { FLOWBUS_SHARDS: '3' }));
     assert.equal(config.maxPayload, 32_768);
@@ -181,6 +184,7 @@ describe('cli program', () => {
     assert.equal(config.allowUnauthenticated, false);
     assert.equal(config.port, 0);
     assert.equal(config.shards, 3);
+    assert.deepEqual(config.join, ['a:1', 'b:2', 'c:3']);
   });
 
   it('has examples and exit codes in the help of every command', async () => {
@@ -293,6 +297,18 @@ describe('cli program', () => {
     ]);
     const partly = banner({ ...node, liveShards: 1 } as RunningNode, makeConfig(), undefined, output);
     assert.equal(partly[2], '  shards  1 of 2, see the log');
+    const inCluster = (meshAddresses: string[]) =>
+      banner(
+        { ...node, meshAddresses } as unknown as RunningNode,
+        makeConfig({ mdns: true }),
+        undefined,
+        output,
+      );
+    assert.deepEqual(inCluster(['127.0.0.1:9081', '[::1]:9081']).slice(4, 6), [
+      '  mesh    --join 127.0.0.1:9081',
+      '          --join [::1]:9081',
+    ]);
+    assert.equal(inCluster([])[4], '  mesh    not up yet, see the log');
     const open = makeConfig({ host: '0.0.0.0', allowUnauthenticated: true });
     assert.doesNotMatch(banner(node, open, undefined, output).join('\n'), /this machine only/);
     const secured = makeConfig({ authSecret: 'x'.repeat(32) });

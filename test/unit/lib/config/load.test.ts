@@ -8,9 +8,13 @@ import {
   CONFIG_KEYS,
   ConfigError,
   type ConfigSources,
+  isInMesh,
   isLoopback,
+  isNamed,
+  keepNodeName,
   loadConfig,
   makeConfig,
+  meshPortOf,
   nearest,
   secretFileOf,
 } from '../../../../lib/config/index.js';
@@ -230,6 +234,15 @@ describe('configuration', () => {
       ['maxTopics', 1 << 21],
       ['verifyChecksums', 'maybe'],
       ['authSecret', 'short'],
+      ['join', 'node-b'],
+      ['join', 'node-b:0'],
+      ['join', 'node-b:65536'],
+      ['join', '::1:9081'],
+      ['join', '10.0.0.7:9081,'],
+      ['join', ['/ip4 /tcp']],
+      ['meshPort', 65_536],
+      ['meshAnnounce', 'http://node-b:9081'],
+      ['meshAllow', 'node-b'],
       ['logFormat', 'xml'],
     ];
     for (const [name, value] of wrong) {
@@ -365,6 +378,53 @@ describe('configuration', () => {
     refused({ flags: { host: '::' } }, 'UNSAFE_LISTEN');
     assert.equal(loadConfig({ flags: { host: '0.0.0.0', authSecret: SECRET } }).host, '0.0.0.0');
     assert.equal(loadConfig({ flags: { host: '0.0.0.0', allowUnauthenticated: true } }).host, '0.0.0.0');
+  });
+
+  it('is in a cluster with join, mdns or a mesh port, which is above that for agents', () => {
+    assert.ok(!isInMesh(makeConfig({ meshAnnounce: ['node-a.example.com:9081'], meshSecret: SECRET })));
+    const join = ['10.0.0.7:9081', '[::1]:9081', 'node-b.example.com:1', '/dns4/node-c/tcp/9081'];
+    const joining = loadConfig({ env: { FLOWBUS_JOIN: join.join(', ') } });
+    assert.deepEqual(joining.join, join);
+    assert.deepEqual(loadConfig({ file: file(`join: ${JSON.stringify(join)}\n`) }).join, join.slice());
+    for (const [settings, port] of [
+      [{ join }, 9081],
+      [{ mdns: true, port: 8091 }, 9091],
+      [{ mdns: true, port: 0 }, 0],
+      [{ mdns: true, port: 65_000 }, 0],
+      [{ meshPort: 7000 }, 7000],
+      [{ meshPort: 0 }, 0],
+    ] as const) {
+      const config = makeConfig(settings);
+      assert.ok(isInMesh(config));
+      assert.equal(meshPortOf(config), port);
+    }
+  });
+
+  it('does not let nodes from beyond this machine in without a secret', () => {
+    const message = refused({ flags: { meshHost: '0.0.0.0' } });
+    assert.match(message, /^--mesh-host "0\.0\.0\.0": .* could join the cluster; set --mesh-secret-file/);
+    assert.match(refused({ env: { FLOWBUS_MESH_HOST: 'node-a' } }), /^FLOWBUS_MESH_HOST "node-a": /);
+    const path = file(`${SECRET}\n`, 'mesh-secret');
+    const config = loadConfig({ flags: { meshHost: '::', meshSecretFile: path } });
+    assert.deepEqual([config.meshSecret, config.meshSecretFile], [SECRET, undefined]);
+    assert.equal(config.authSecret, undefined);
+    assert.match(
+      refused({ flags: { meshSecretFile: path, meshSecret: SECRET } }),
+      /^--mesh-secret-file ".*": must not be given together with --mesh-secret$/,
+    );
+  });
+
+  it('knows whether a node was named, and keeps the name that one had by chance', () => {
+    assert.ok(isNamed({ env: { FLOWBUS_NODE: 'node-a' } }));
+    assert.ok(!isNamed({ env: { FLOWBUS_NODE: '' } }));
+    const dataDir = mkdtempSync(join(dir, 'data-'));
+    assert.equal(keepNodeName(dataDir, 'node-b'), 'node-b');
+    assert.equal(keepNodeName(dataDir, 'node-c'), 'node-b');
+    writeFileSync(join(dataDir, 'node'), 'no name\n');
+    assert.throws(() => keepNodeName(dataDir, 'node-d'), {
+      code: 'BAD_CONFIG',
+      message: /node: must be 1 to/,
+    });
   });
 
   it('knows which addresses are this machine', () => {
