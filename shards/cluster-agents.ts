@@ -4,7 +4,7 @@
  */
 import { type AgentRecord, Directory } from '../lib/directory.js';
 import { FlowbusError } from '../lib/errors.js';
-import type { Mesh, NodeState } from '../lib/mesh.js';
+import type { ClusterNode, Mesh, NodeState } from '../lib/mesh.js';
 import { agentAddress } from '../lib/topics/topic.js';
 import { decodeAgent, encodeAgent } from '../lib/wire/agent-record.js';
 import type { Exchange } from './exchange.js';
@@ -51,6 +51,11 @@ export class ClusterAgents {
   attach(mesh: Mesh): void {
     this.#mesh = mesh;
     for (const [agentId, record] of this.#own) mesh.write(agentId, encodeAgent(record));
+  }
+
+  /** Of the whole cluster, this one first. */
+  nodes(): readonly ClusterNode[] {
+    return this.#mesh?.nodes() ?? [];
   }
 
   // What the shards say.

@@ -17,6 +17,7 @@ import { checksumHolds } from '../lib/wire/checksum.js';
 import { FrameType } from '../lib/wire/frame.js';
 import { Arrivals } from './arrivals.js';
 import { ClusterAgents } from './cluster-agents.js';
+import { nodesTalk } from './cluster-view.js';
 import { Exchange, type ExchangePort, type Feeder } from './exchange.js';
 import { ForeignSenders } from './foreign-ids.js';
 import { type History, NO_HISTORY } from './history.js';
@@ -312,6 +313,8 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
   heard(peer: Peer, talk: Talk): void {
     if (talk.t === 'agent') this.agents.heard(talk.record);
     else if (talk.t === 'reach') this.#barriers.asked(peer, talk.n, this.#linked.values());
+    else if (talk.t === 'cluster')
+      for (const piece of nodesTalk(talk.ref, this.agents.nodes())) peer.tell(encodeTalk(piece));
   }
 
   /** No mailbox lives here. */
