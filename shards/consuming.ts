@@ -351,8 +351,7 @@ export class Consuming {
     const { number } = sender;
     if (this.#bearer(number)?.consumes?.has(handle)) return;
     for (const other of this.#asked.values())
-      if (!other.isLeft && other.session.sender.number === number && nameOf(other.spec) === nameOf(spec))
-        return;
+      if (other.session.sender.number === number && nameOf(other.spec) === nameOf(spec)) return;
     this.#tellLeave(number, handle, false);
   }
 

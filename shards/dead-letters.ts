@@ -14,8 +14,9 @@ import type { MailboxEntry } from '../lib/queues/mailbox-entry.js';
 import { C } from '../lib/telemetry/counters.js';
 import { decodeTopic, matches } from '../lib/topics/topic.js';
 import { HEADER_SIZE, OFFSET_TOPIC_LENGTH, readU32, writeU32 } from '../lib/wire/frame.js';
-import { type Held, Journal, type JournalSettings } from './journal/journal.js';
+import { Journal, type JournalSettings } from './journal/journal.js';
 import type { JournalVisitor, ReadMessage } from './journal/records.js';
+import type { Held } from './journal/segments.js';
 import { type LetterNote, readLetterNote } from './letter-note.js';
 
 /** Small ones, since a segment stays until all in it has gone. */

@@ -1,18 +1,15 @@
 /** Drops what is too old in the mailboxes of a shard: so much in a turn, since each is a dead letter, and the rest in those that follow. */
-import type { Exchange } from './exchange.js';
 import type { Feeding } from './feeding.js';
 import type { Home } from './home.js';
 
 const STEPS_PER_TURN = 1000;
 
 export class Expiry {
-  readonly #exchange: Exchange;
   readonly #feeding: Feeding;
   /** In which nobody has looked yet. */
   #left: Home[];
 
-  constructor(exchange: Exchange, feeding: Feeding) {
-    this.#exchange = exchange;
+  constructor(feeding: Feeding) {
     this.#feeding = feeding;
     this.#left = [];
   }
@@ -23,7 +20,7 @@ export class Expiry {
     this.turn();
   }
 
-  /** The end of a turn. */
+  /** The end of a turn. Where something is left, there is another one: dead letters are to be written, or mailboxes to be looked at. */
   turn(): void {
     if (this.#left.length === 0) return;
     const wall = Date.now();
@@ -35,6 +32,5 @@ export class Expiry {
       left -= steps;
       if (left > 0) this.#left.pop();
     }
-    this.#exchange.unsettle();
   }
 }

@@ -97,7 +97,7 @@ export class Mailboxes implements HomeOffice {
     this.#homes = new Map();
     this.#nextNumber = 1;
     this.#feeding = new Feeding(exchange, port);
-    this.#expiry = new Expiry(exchange, this.#feeding);
+    this.#expiry = new Expiry(this.#feeding);
     this.storing = new Storing(exchange, port, this.#homes, this.#integrity, this.#feeding);
     this.#now = performance.now();
     this.#wheel = new TimingWheel(this.#now, (entry) => entry.mailbox?.due(entry, this.#now, Date.now()));

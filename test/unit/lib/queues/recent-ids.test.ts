@@ -77,6 +77,22 @@ describe('RecentIds', () => {
       assert.ok(many[0].has('p', ...id('x')));
     });
 
+    it('keep what is busy, whoever came first', () => {
+      const budget = new IdBudget(most);
+      const fill = (ids: RecentIds, from: number): void => {
+        for (let i = from; i < from + 2500; i++) ids.add('p', ...id(`${i}`));
+      };
+      const many = [1, 2, 3, 4].map(() => new RecentIds(1000, budget));
+      for (const ids of many.slice(0, 3)) fill(ids, 0);
+      fill(many[0], 2500);
+      fill(many[3], 0);
+      assert.deepEqual(
+        many.map(({ size }) => size > 0),
+        [true, false, true, true],
+      );
+      assert.ok(many[0].has('p', ...id('4000')));
+    });
+
     it('give back what they have when they are cleared', () => {
       const budget = new IdBudget(most);
       const ids = new RecentIds(1000, budget);
