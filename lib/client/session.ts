@@ -351,10 +351,8 @@ export class Session
       this.leave(ending);
       return;
     }
-    const error = new FlowbusError(
-      'DISCONNECTED',
-      `The connection broke before the answer came: ${ending.message}`,
-    );
+    const why = `The connection broke before the answer came: ${ending.message}`;
+    const error = new FlowbusError('DISCONNECTED', why);
     this.requests.disconnected(error, unsent);
     this.calls.disconnected(error);
     // First, so that close() in a listener finds something to close.

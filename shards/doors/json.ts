@@ -129,9 +129,7 @@ export class JsonConnection implements Sink {
           if (problem !== null) throw problem;
         }
         if (operation.replay !== null) this.#replay(session, operation.patterns, operation.replay, reference);
-        else {
-          this.#subscribe(session, operation.patterns, reference);
-        }
+        else this.#subscribe(session, operation.patterns, reference);
         break;
       case 'unsubscribe':
         this.#context.replays.cancel(session, operation.patterns);
@@ -140,8 +138,6 @@ export class JsonConnection implements Sink {
         this.#acknowledge(session, reference);
         break;
       case 'publish':
-        this.#publish(session, operation.topic, operation.message, reference);
-        break;
       case 'reply':
         this.#publish(session, operation.topic, operation.message, reference);
         break;
