@@ -22,7 +22,7 @@ export interface DialerTiming {
   /** Milliseconds from the first to the second attempt; each further one comes half as late again, up to `slowest`. */
   quickest: number;
   slowest: number;
-  /** Of two peers that lose each other only the lower id dials at once, or they would do so twice; the higher one after that. */
+  /** Of two peers only the lower id dials at once, or they would have two connections; the higher one after that. */
   courtesy: number;
 }
 
@@ -64,7 +64,7 @@ export class Dialer {
     this.#dialling = 0;
   }
 
-  know(address: string, peer: string | null, source: Source): void {
+  know(address: string, peer: string | null, source: Source, now: number): void {
     if (peer === this.#own) return;
     const known = this.#candidates.get(address);
     if (known !== undefined) {
@@ -78,7 +78,7 @@ export class Dialer {
       source,
       peer,
       failures: 0,
-      dueAt: 0,
+      dueAt: peer === null ? now : now + this.#courtesy(peer),
       answeredAt: null,
       isDialling: false,
     });
@@ -97,7 +97,7 @@ export class Dialer {
       if (candidate.peer !== peer) continue;
       const hasLasted = candidate.answeredAt === null || now - candidate.answeredAt >= LASTING;
       candidate.failures = hasLasted ? 0 : candidate.failures + 1;
-      const courtesy = this.#own < peer ? 0 : this.#timing.courtesy * (1 + this.#random());
+      const courtesy = this.#courtesy(peer);
       candidate.dueAt = Math.max(
         candidate.dueAt,
         now + (hasLasted ? courtesy : this.#wait(candidate) + courtesy),
@@ -126,6 +126,11 @@ export class Dialer {
       if (candidate.peer !== null && this.#telephone.isConnected(candidate.peer)) continue;
       void this.#dial(candidate, now);
     }
+  }
+
+  /** Two that learn of each other, or lose each other, do so at the same time. */
+  #courtesy(peer: string): number {
+    return this.#own < peer ? 0 : this.#timing.courtesy * (1 + this.#random());
   }
 
   /** Not all at the same time, when all have lost each other at the same time. */

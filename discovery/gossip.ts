@@ -56,7 +56,7 @@ export class Gossip {
 
   /**
    * Of these peers, whose connections have stood for some seconds, those with which gossip is broken. gossipsub opens its stream once
-   * for each connection: when that is lost alone, or its connection was one of two, nothing is heard any more, for ever. To be called twice a second.
+   * for each connection: when that is lost alone, or its connection was one of two, nothing is heard any more, for ever. To be called once a second.
    */
   broken(peers: readonly string[]): string[] {
     const subscribers = new Set(this.#host.services.gossip.getSubscribers(GOSSIP_TOPIC).map(String));

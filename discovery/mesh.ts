@@ -1,5 +1,6 @@
 /** The mesh: what `ops/` starts in the mesh worker's process, beside a gateway to the shards. */
 import { randomInt } from 'node:crypto';
+import { FlowbusError } from '../lib/errors.js';
 import type { ClusterNode, Mesh, MeshGateway } from '../lib/mesh.js';
 import { addressOf, parseAddress } from './address.js';
 import { DIALER_TIMING, type DialerTiming } from './dialer.js';
@@ -66,9 +67,11 @@ export interface RunningMesh extends Mesh {
   nodes(): ClusterNode[];
 }
 
-/** Throws BAD_NODE_ADDRESS, BAD_IDENTITY, MESH_LISTEN_FAILED. That others cannot be reached is no error: they are tried again. */
+/** Throws BAD_CONFIG (an empty secret), BAD_NODE_ADDRESS, BAD_IDENTITY, MESH_LISTEN_FAILED. That others cannot be reached is no error: they are tried again. */
 export async function startMesh(options: MeshOptions, gateway: MeshGateway): Promise<RunningMesh> {
   const { identityDir, host, port, mdns, secret, allow, timing = MESH_TIMING } = options;
+  if (secret === '')
+    throw new FlowbusError('BAD_CONFIG', "The mesh's secret is empty: give one, or none at all.");
   const join = options.join.map(parseAddress);
   const announce = options.announce.map(parseAddress);
   const identity = await loadIdentity(identityDir);

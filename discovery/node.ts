@@ -1,6 +1,6 @@
 /** This node in the mesh: connections, links, gossip, directory and dialer, put together. */
 import { multiaddr } from '@multiformats/multiaddr';
-import type { ClusterNode, MeshGateway } from '../lib/mesh.js';
+import { type ClusterNode, MAX_NODE_RECORD, type MeshGateway } from '../lib/mesh.js';
 import { parseAddress } from './address.js';
 import { decodeMessage, encodeMessage } from './codec.js';
 import { Connections } from './connections.js';
@@ -17,9 +17,9 @@ import { Replica } from './replica.js';
 /** Milliseconds. */
 const TICK = 50;
 const SLOW_TICK = 250;
-const CURE_TICK = 500;
-/** Gossip takes a moment to begin on a new connection. With three looks behind it that is less than makes a node suspect. */
-const GOSSIP_BEGINS = 1500;
+const CURE_TICK = 1000;
+/** Gossip takes a moment to begin on a new connection, and longer on a busy machine. */
+const GOSSIP_BEGINS = 3000;
 /** Acknowledgements of so long go together. */
 const ACK_DELAY = 20;
 const DIAL_TIMEOUT = 6000;
@@ -51,6 +51,7 @@ export class MeshNode implements RunningMesh {
   readonly #refusals: Set<string>;
   #contactsChanged: boolean;
   #isClosing: boolean;
+  #curedAt: number;
   #timers: NodeJS.Timeout[];
   #ackTimer: NodeJS.Timeout | null;
 
@@ -77,6 +78,7 @@ export class MeshNode implements RunningMesh {
     this.#refusals = new Set();
     this.#contactsChanged = false;
     this.#isClosing = false;
+    this.#curedAt = clock();
     this.#timers = [];
     this.#ackTimer = null;
     this.#links = new Links(name, gateway, this, timing.links, clock, random);
@@ -93,7 +95,7 @@ export class MeshNode implements RunningMesh {
   async start(join: readonly string[], mdns: boolean): Promise<void> {
     const own: Contact = { peer: this.peerId, addresses: reachable(this.addresses).slice(0, MAX_ADDRESSES) };
     this.#replica.write(CONTACT_KEY, encodeContact(own), clock());
-    for (const address of join) this.#dialer.know(address, null, 'join');
+    for (const address of join) this.#dialer.know(address, null, 'join', clock());
     for (const contact of this.#identity.contacts()) this.#learn(contact);
     if (mdns)
       this.#host.addEventListener('peer:discovery', ({ detail: { id, multiaddrs } }) =>
@@ -110,7 +112,9 @@ export class MeshNode implements RunningMesh {
   }
 
   write(key: string, value: Uint8Array | null): void {
-    if (key === CONTACT_KEY) throw new RangeError('The empty key of the directory is the mesh’s own.');
+    if (key === CONTACT_KEY) throw new RangeError('The empty key of the directory is not for others.');
+    if (Buffer.byteLength(key) + (value?.length ?? 0) > MAX_NODE_RECORD)
+      throw new RangeError(`A record of the directory has ${MAX_NODE_RECORD} bytes at most.`);
     this.#replica.write(key, value === null ? null : Buffer.from(value), clock());
   }
 
@@ -164,7 +168,7 @@ export class MeshNode implements RunningMesh {
     this.#gossip.publish(bytes);
     // There will be no other chance to hear it.
     if (message.type === 'farewell')
-      for (const node of this.#links.attached()) this.#links.sendDirectory(node, bytes);
+      for (const node of this.neighbours()) this.#links.sendDirectory(node, bytes);
   }
 
   send(node: string, message: DirectMessage): boolean {
@@ -172,7 +176,7 @@ export class MeshNode implements RunningMesh {
   }
 
   neighbours(): readonly string[] {
-    return [...this.#links.attached()];
+    return Array.from(this.#links.attached(), ({ node }) => node);
   }
 
   // What the directory tells.
@@ -290,7 +294,7 @@ export class MeshNode implements RunningMesh {
   #learn({ peer, addresses }: Contact): void {
     for (const address of addresses) {
       try {
-        this.#dialer.know(parseAddress(address), peer, 'learned');
+        this.#dialer.know(parseAddress(address), peer, 'learned', clock());
       } catch {
         // Another kind of address than TCP: of no use here.
       }
@@ -313,12 +317,23 @@ export class MeshNode implements RunningMesh {
 
   #slowTick(): void {
     this.#links.tick();
+    // Who speaks on a link lives, whatever has become of gossip.
+    for (const { node, heardAt } of this.#links.attached()) this.#replica.heard(node, heardAt);
     this.#connections.tick();
     if (!this.#isClosing) this.#dialer.tick(clock());
   }
 
   #cureTick(): void {
     const now = clock();
+    // A process that is held up sees late what is there.
+    const heldUp = now - this.#curedAt > 2 * CURE_TICK;
+    this.#curedAt = now;
+    if (!heldUp) this.#cure(now);
+    for (const node of this.#since.keys()) if (!this.#replica.members.has(node)) this.#forget(node);
+    if (this.#contactsChanged) this.#keepContacts();
+  }
+
+  #cure(now: number): void {
     const settled = this.#connections.peers().filter((peer) => {
       const since = this.#connections.since(peer);
       return since !== null && now - since >= GOSSIP_BEGINS && this.#links.isAttached(peer);
@@ -327,8 +342,6 @@ export class MeshNode implements RunningMesh {
       this.#log.debug({ peer }, 'mesh: gossip is broken, the connection is made anew');
       this.#connections.hangUp(peer, new Error('Its gossip is broken.'));
     }
-    for (const node of this.#since.keys()) if (!this.#replica.members.has(node)) this.#forget(node);
-    if (this.#contactsChanged) this.#keepContacts();
   }
 
   #forget(node: string): void {

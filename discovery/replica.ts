@@ -53,8 +53,9 @@ export interface ReplicaTiming {
   forgetAfter: number;
   /** Gossip that overtook other gossip is waited for that long. */
   patience: number;
-  /** An answer to a pull is waited for that long. */
+  /** An answer to a pull is waited for that long; from a node that may not have it, for less. */
   pullTimeout: number;
+  guessTimeout: number;
   antiEntropy: number;
 }
 
@@ -67,6 +68,7 @@ export const TIMING: ReplicaTiming = {
   forgetAfter: 3_600_000,
   patience: 200,
   pullTimeout: 2000,
+  guessTimeout: 300,
   antiEntropy: 30_000,
 };
 
@@ -130,6 +132,15 @@ export class Replica {
   /** There is a way to `node` now. */
   connected(node: string): void {
     this.#mesh.send(node, this.#digest(true));
+  }
+
+  /** Something came from `node` itself at that time, on another way than the directory's: it lives. */
+  heard(node: string, at: number): void {
+    const member = this.members.get(node);
+    if (member === undefined || at <= member.heardAt || member.state === 'left' || member.state === 'dead')
+      return;
+    member.heardAt = at;
+    this.#become(member, 'alive');
   }
 
   leave(): void {
@@ -313,6 +324,8 @@ export class Replica {
     if (this.#mesh.send(member.source, pull)) return;
     for (const other of this.#some(1)) {
       member.source = other;
+      // A guess: whoever knows nothing does not answer, and the next one is asked soon.
+      member.pulledAt = now - this.#timing.pullTimeout + this.#timing.guessTimeout;
       this.#mesh.send(other, pull);
     }
   }

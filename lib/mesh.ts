@@ -37,6 +37,9 @@ export const MAX_NODE_BATCH = 128 * 1024;
 /** The most that may be unsent on a link (bytes). */
 export const MAX_NODE_UNSENT = 8 << 20;
 
+/** The largest record of the directory, key and value together (bytes). */
+export const MAX_NODE_RECORD = 64 * 1024;
+
 /**
  * The way to one other node: batches in order, each once. It outlives the streams that carry it (what was not acknowledged is sent
  * again on the next one) and ends when either process ends or the node is given up.
@@ -66,7 +69,7 @@ export interface MeshGateway {
 
 /** What the gateway asks of the mesh. */
 export interface Mesh {
-  /** Sets a record of this node's own part of the directory, or removes it (null). */
+  /** Sets a record of this node's own part of the directory, or removes it (null). Throws RangeError past MAX_NODE_RECORD, and when the key is empty. */
   write(key: string, value: Uint8Array | null): void;
   /** This node first, then the others by name. */
   nodes(): ClusterNode[];

@@ -106,9 +106,10 @@ export class Links implements LinkKeeper {
     return this.#attached(peer) !== null;
   }
 
-  /** Nodes whose link has a stream. */
-  *attached(): Generator<string> {
-    for (const { link } of this.#conversations.values()) if (link !== null) yield link.node;
+  /** Nodes whose link has a stream, and when something came on it last. */
+  *attached(): Generator<{ node: string; heardAt: number }> {
+    for (const { link, heardAt } of this.#conversations.values())
+      if (link !== null) yield { node: link.node, heardAt };
   }
 
   /** A message of the directory; false: there is no way, or it is full. */

@@ -1,6 +1,12 @@
 /** A mesh with a gateway that remembers what it was told, and sends numbers. */
 import { createServer } from 'node:net';
-import { type MeshOptions, type RunningMesh, startMesh } from '../../../discovery/mesh.js';
+import {
+  MESH_TIMING,
+  type MeshOptions,
+  type MeshTiming,
+  type RunningMesh,
+  startMesh,
+} from '../../../discovery/mesh.js';
 import type { MeshGateway, NodeLink, NodeState } from '../../../lib/mesh.js';
 
 /** One life of a link: numbers, from 0 on each. */
@@ -76,6 +82,13 @@ export class Numbers implements MeshGateway {
     this.states.set(node, state);
   }
 }
+
+/** For tests in which no node is to be given up, however long a busy machine takes. */
+export const PATIENT: MeshTiming = {
+  ...MESH_TIMING,
+  replica: { ...MESH_TIMING.replica, deadAfter: 120_000 },
+  links: { ...MESH_TIMING.links, patience: 120_000 },
+};
 
 export interface Member {
   name: string;

@@ -51,7 +51,7 @@ describe('Dialer', () => {
   }
 
   it('dials for ever what it was to join, ever more seldom, and says so once', async () => {
-    dialer.know('seed', null, 'join');
+    dialer.know('seed', null, 'join', now);
     const quick = await pass(5000);
     await pass(60_000);
     const slow = await pass(20_000);
@@ -71,7 +71,7 @@ describe('Dialer', () => {
       ['high', 'z'],
     ]) {
       board.answers.set(address, peer);
-      dialer.know(address, peer, 'learned');
+      dialer.know(address, peer, 'learned', now);
     }
     assert.deepEqual((await pass(10_000)).sort(), ['high', 'low']);
     board.connected.clear();
@@ -82,9 +82,9 @@ describe('Dialer', () => {
 
   it('forgets a node that has left, but not what it was to join', async () => {
     board.answers.set('one', 'z').set('two', 'z');
-    dialer.know('one', null, 'join');
+    dialer.know('one', null, 'join', now);
     await pass(250);
-    dialer.know('two', 'z', 'learned');
+    dialer.know('two', 'z', 'learned', now);
     board.connected.clear();
     board.answers.clear();
     dialer.forget('z');
@@ -93,15 +93,15 @@ describe('Dialer', () => {
 
   it('does not dial itself again, whoever named it', async () => {
     board.answers.set('me', 'm');
-    dialer.know('me', null, 'join');
-    dialer.know('also me', 'm', 'learned');
+    dialer.know('me', null, 'join', now);
+    dialer.know('also me', 'm', 'learned', now);
     assert.deepEqual(await pass(10_000), ['me']);
     assert.deepEqual(dialer.unanswered(), []);
   });
 
   it('is not quick with whoever answers and is gone again at once', async () => {
     board.answers.set('there', 'z');
-    dialer.know('there', 'z', 'learned');
+    dialer.know('there', 'z', 'learned', now);
     let dialled = 0;
     for (let i = 0; i < 240; i++) {
       dialled += (await pass(250)).length;
@@ -113,7 +113,7 @@ describe('Dialer', () => {
 
   it('leaves a node that refused it alone for a while', async () => {
     board.answers.set('there', 'z');
-    dialer.know('there', 'z', 'learned');
+    dialer.know('there', 'z', 'learned', now);
     await pass(250);
     dialer.refused('z', now);
     board.connected.clear();
@@ -123,12 +123,12 @@ describe('Dialer', () => {
   });
 
   it('knows a bounded number of addresses, and gives up in time what it only learned', async () => {
-    for (let i = 0; i < MAX_CANDIDATES + 10; i++) dialer.know(`${i}`, `p${i}`, 'learned');
-    dialer.know('late', 'z', 'learned');
+    for (let i = 0; i < MAX_CANDIDATES + 10; i++) dialer.know(`${i}`, `p${i}`, 'learned', now);
+    dialer.know('late', 'z', 'learned', now);
     board.answers.set('late', 'z');
     for (let i = 0; i < MAX_CANDIDATES; i++) dialer.forget(`p${i}`);
     assert.deepEqual(await pass(1000), []);
-    dialer.know('gone', 'y', 'learned');
+    dialer.know('gone', 'y', 'learned', now);
     await pass(4_000_000);
     assert.deepEqual(await pass(60_000), []);
   });

@@ -212,6 +212,7 @@ class Rig {
   readonly sent: [string, DirectMessage][] = [];
   readonly records = new Map<string, string | null>();
   readonly states = new Map<string, string>();
+  reachable = ['other', 'third'];
   readonly replica: Replica;
 
   constructor() {
@@ -220,8 +221,8 @@ class Rig {
       1,
       {
         gossip: (message) => this.gossiped.push(message),
-        send: (node, message) => this.sent.push([node, message]) > 0,
-        neighbours: () => ['other', 'third'],
+        send: (node, message) => this.reachable.includes(node) && this.sent.push([node, message]) > 0,
+        neighbours: () => this.reachable,
       },
       {
         onRecord: (node, key, value) => this.records.set(`${node} ${key}`, value?.toString() ?? null),
@@ -320,6 +321,35 @@ describe('Replica, message by message', () => {
     );
     assert.equal(rig.gossiped.length, 1);
     assert.equal((rig.gossiped[0] as { beat: number }).beat, 41);
+  });
+
+  it('holds for alive whoever is heard on another way, but not one that has left', () => {
+    const rig = new Rig();
+    rig.hear(0, 'a');
+    for (let time = 0; time < 20_000; time += 1000) {
+      rig.wait(1000);
+      rig.replica.heard('other', rig.now);
+    }
+    assert.equal(rig.states.get('other'), 'alive');
+    rig.wait(TIMING.suspectAfter);
+    assert.equal(rig.states.get('other'), 'suspect');
+    rig.replica.heard('other', rig.now);
+    assert.equal(rig.states.get('other'), 'alive');
+    rig.replica.receive(null, { type: 'farewell', node: 'other', incarnation: 1, beat: 99 }, rig.now);
+    rig.replica.heard('other', rig.now + 1);
+    assert.equal(rig.states.get('other'), 'left');
+  });
+
+  it('asks somebody else soon, when whoever was asked may know nothing', () => {
+    const rig = new Rig();
+    rig.replica.receive('other', { type: 'digest', answer: false, nodes: [] }, 0);
+    const news = { node: 'far', incarnation: 1, beat: 1, sequence: 5, hash: 1 };
+    rig.reachable = ['third'];
+    rig.replica.receive(null, { type: 'heartbeat', ...news }, 0);
+    rig.wait(TIMING.patience + 2 * TIMING.guessTimeout + 100);
+    const pulls = rig.sent.filter(([, { type }]) => type === 'pull');
+    assert.deepEqual(new Set(pulls.map(([node]) => node)), new Set(['third']));
+    assert.ok(pulls.length >= 2, `${pulls.length}`);
   });
 
   it('answers a digest with its own when it is asked to', () => {
