@@ -24,9 +24,11 @@ export interface DialerTiming {
   slowest: number;
   /** Of two peers only the lower id dials at once, or they would have two connections; the higher one after that. */
   courtesy: number;
+  /** A node that has refused this one is left alone for so long. */
+  refused: number;
 }
 
-export const DIALER_TIMING: DialerTiming = { quickest: 500, slowest: 5000, courtesy: 1500 };
+export const DIALER_TIMING: DialerTiming = { quickest: 500, slowest: 5000, courtesy: 500, refused: 10_000 };
 
 export interface Telephone {
   /** Resolves with the peer that is there; it may be this one itself. */
@@ -44,8 +46,6 @@ const PARALLEL = 16;
 const ABANDON = 720;
 /** A connection that stood so long was a good one (ms). */
 const LASTING = 5000;
-/** Of a node that has refused this one: quick attempts would change nothing. */
-const REFUSED = 10_000;
 
 export class Dialer {
   readonly #own: string;
@@ -107,7 +107,7 @@ export class Dialer {
 
   refused(peer: string, now: number): void {
     for (const candidate of this.#candidates.values())
-      if (candidate.peer === peer) candidate.dueAt = now + REFUSED;
+      if (candidate.peer === peer) candidate.dueAt = now + this.#timing.refused;
   }
 
   /** Addresses to be joined at which nobody has answered. */

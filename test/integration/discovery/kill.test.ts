@@ -66,26 +66,20 @@ describe('mesh, with nodes in processes of their own', function () {
       for (let i = 0; i < 20; i++) a.gateway.send('b', 1000);
     }, 5);
     try {
-      for (let life = 1; life <= 2; life++) {
-        const child = await startChild('b', options);
-        await until(
-          'numbers come',
-          () => a.gateway.lives.get('b')?.length === life && received('b') > 500,
-          LONG,
-        );
-        const answer = await ask(child);
-        assert.deepEqual(answer.wrong, []);
-        assert.ok((answer.received ?? 0) > 0);
-        await kill(child);
-        const sent = a.gateway.life('b')?.sent ?? 0;
-        await until('more waits', () => (a.gateway.life('b')?.sent ?? 0) > sent);
-      }
+      const child = await startChild('b', options);
+      await until('numbers come', () => received('b') > 500, LONG);
+      const answer = await ask(child);
+      assert.deepEqual(answer.wrong, []);
+      assert.ok((answer.received ?? 0) > 0);
+      await kill(child);
+      const sent = a.gateway.life('b')?.sent ?? 0;
+      await until('more waits', () => (a.gateway.life('b')?.sent ?? 0) > sent);
       await startChild('b', options);
-      await until('it is back', () => a.gateway.lives.get('b')?.length === 3 && received('b') > 100, LONG);
+      await until('it is back', () => a.gateway.lives.get('b')?.length === 2 && received('b') > 100, LONG);
       // The numbers of the life before it, that were sent to nobody, came back.
       assert.ok(a.gateway.lost.length > 0);
       assert.deepEqual(a.gateway.wrong, []);
-      assert.equal(a.mesh.nodes()[1].incarnation, 3);
+      assert.equal(a.mesh.nodes()[1].incarnation, 2);
     } finally {
       clearInterval(timer);
     }

@@ -76,8 +76,8 @@ describe('Dialer', () => {
     assert.deepEqual((await pass(10_000)).sort(), ['high', 'low']);
     board.connected.clear();
     for (const peer of ['a', 'z']) dialer.lost(peer, now);
-    assert.deepEqual(await pass(1000), ['high']);
-    assert.deepEqual(await pass(2000), ['low']);
+    assert.deepEqual(await pass(DIALER_TIMING.courtesy), ['high']);
+    assert.deepEqual(await pass(2 * DIALER_TIMING.courtesy), ['low']);
   });
 
   it('forgets a node that has left, but not what it was to join', async () => {
