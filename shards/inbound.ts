@@ -84,8 +84,10 @@ export class Inbound implements LinkReader {
       this.#exchange.tick();
     }
     if (kind === RecordKind.frames) this.#frames(peer, urgent, stamp, src, start, end);
-    else if (kind === RecordKind.control) this.#talk(peer, decodeTalk<Talk>(src, start, end));
-    else if (kind === RecordKind.place) {
+    else if (kind === RecordKind.control) {
+      // What comes before the peer has noticed this process was told to its predecessor, and is not true any more.
+      if (this.#live[pathOf(peer.slot, true)]) this.#talk(peer, decodeTalk<Talk>(src, start, end));
+    } else if (kind === RecordKind.place) {
       PLACE_BYTES.set(src.subarray(start, end));
       this.#places[pathOf(peer.slot, urgent)] = PLACE[0];
     } else if (kind === RecordKind.reset) this.#reset(peer, urgent, decodeTalk<Reset>(src, start, end));

@@ -391,6 +391,26 @@ describe('a shard whose peer begins anew', () => {
   }
 });
 
+describe('a shard that takes the place of another', () => {
+  it('believes nothing that was told to that one', async () => {
+    const wires = new Wires();
+    const shards = [makeShard(wires, 0, 1), makeShard(wires, 1, 1)];
+    await Promise.all(shards.map((shard) => shard.start([])));
+    wires.run([0, 1]);
+    const { session } = shards[0].sessions.open({ ...HELLO, agentId: 'x', subscriptions: ['of.x'] });
+    wires.readers[1] = null;
+    shards[0].peerDown(1, 1);
+    shards[0].sessions.end(session, null, '');
+    shards[0].sessions.open({ ...HELLO, agentId: 'y', subscriptions: ['of.y'] });
+    shards[1] = makeShard(wires, 1, 2);
+    await shards[1].start([]);
+    wires.run([0, 1]);
+    const { exchange, sessions } = shards[1];
+    assert.deepEqual([...exchange.peers[0]!.interest], ['of.y']);
+    assert.deepEqual([sessions.directory.get('x'), sessions.directory.get('y')?.state], [null, 'online']);
+  });
+});
+
 describe('a link that is stuck', () => {
   it('loses no message uncounted, holds nobody for ever, and keeps the workers’ own talk', async () => {
     const wires = new Wires();
