@@ -206,8 +206,10 @@ export class Directory {
    * equals the later call. `added`: a new agent. `replaced`: it took the place of what was known, be it of the
    * same session or another. `stale`: what was known outranks it, nothing changed. `full`: see the class.
    * The record is kept, not copied: it must not be changed afterwards.
+   * `current`: it is no news that could be late, but what its node goes by now. Then a session that has ended does not outrank
+   * it: there may have been a later one on the other side of a partition.
    */
-  put(record: AgentRecord, now: number): PutVerdict {
+  put(record: AgentRecord, now: number, current = false): PutVerdict {
     const entry = this.agents.get(record.agentId);
     if (entry === undefined) {
       if (this.agents.size >= this.capacity) {
@@ -223,7 +225,8 @@ export class Directory {
     }
     const known = entry.record;
     const rival = known.session !== record.session;
-    if (compareRank(record, known) < 0) {
+    const revives = current && known.state === 'offline' && record.state !== 'offline';
+    if (compareRank(record, known) < 0 && !revives) {
       if (rival && record.state !== 'offline') this.onLost?.(record, known);
       return 'stale';
     }

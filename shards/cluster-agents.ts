@@ -34,6 +34,8 @@ export class ClusterAgents {
   readonly #own: Map<string, AgentRecord>;
   readonly #parts: Map<string, NodePart>;
   #mesh: Mesh | null;
+  /** Agents that were told of out of turn, to be told of once more. */
+  #again: Set<string>;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
@@ -41,6 +43,7 @@ export class ClusterAgents {
     this.#own = new Map();
     this.#parts = new Map();
     this.#mesh = null;
+    this.#again = new Set();
     this.directory = new Directory({
       onLost: ({ agentId, session }) => {
         if (this.#own.get(agentId)?.session === session) this.#unwrite(agentId);
@@ -58,12 +61,22 @@ export class ClusterAgents {
     return this.#mesh?.nodes() ?? [];
   }
 
+  /** Now and then: what shards tell each other of an agent has arrived by now, and hides nothing that is told here. */
+  check(): void {
+    const again = this.#again;
+    if (again.size === 0) return;
+    this.#again = new Set();
+    for (const agentId of again) this.#retell(agentId);
+  }
+
   // What the shards say.
 
   heard(record: AgentRecord): void {
     if (!this.#put(record)) return;
-    if (record.state === 'offline') this.#unwrite(record.agentId);
-    else {
+    if (record.state === 'offline') {
+      this.#unwrite(record.agentId);
+      this.#recall(record.agentId);
+    } else {
       this.#own.set(record.agentId, record);
       this.#mesh?.write(record.agentId, encodeAgent(record));
     }
@@ -74,6 +87,7 @@ export class ClusterAgents {
     for (const { agentId } of this.directory.removeNodeShard(this.#node, slot, Date.now())) {
       this.#moved(agentId);
       this.#unwrite(agentId);
+      this.#recall(agentId);
     }
   }
 
@@ -100,8 +114,13 @@ export class ClusterAgents {
     }
     const known = part.records.get(agentId);
     part.records.delete(agentId);
-    if (known !== undefined && !part.isGone && this.#stands(known))
-      this.#apply({ ...known, state: 'offline', since: Date.now() * 1000 });
+    if (known !== undefined && !part.isGone) {
+      const record: AgentRecord = { ...known, state: 'offline', since: Date.now() * 1000 };
+      this.#put(record);
+      // Also where another outranks it here: a shard may have heard of that one before.
+      this.#tell({ t: 'agent', record });
+      this.#recall(agentId);
+    }
     this.#forget(node, part);
   }
 
@@ -118,8 +137,12 @@ export class ClusterAgents {
   }
 
   #nodeGone(node: string): void {
-    for (const { agentId } of this.directory.removeNodeShard(node, null, Date.now())) this.#moved(agentId);
+    const gone = this.directory.removeNodeShard(node, null, Date.now());
     this.#tell({ t: 'node', node, state: 'gone' });
+    for (const { agentId } of gone) {
+      this.#moved(agentId);
+      this.#recall(agentId);
+    }
   }
 
   #partOf(node: string): NodePart {
@@ -145,14 +168,30 @@ export class ClusterAgents {
     }
   }
 
-  /** What another node says of an agent that is, or was, there. */
+  /** The agent is gone from where it was thought to be: it may have had a session elsewhere all the time, which that one outranked. */
+  #recall(agentId: string): void {
+    if (this.#retell(agentId)) this.#again.add(agentId);
+  }
+
+  #retell(agentId: string): boolean {
+    let some = false;
+    for (const part of this.#parts.values()) {
+      const record = part.records.get(agentId);
+      if (record === undefined || part.isGone) continue;
+      this.#apply(record);
+      some = true;
+    }
+    return some;
+  }
+
+  /** What another node says of an agent that is there. */
   #apply(record: AgentRecord): void {
     if (this.#put(record)) this.#tell({ t: 'agent', record });
   }
 
   /** False: another session outranks it, or there is no room. */
   #put(record: AgentRecord): boolean {
-    const verdict = this.directory.put(record, Date.now());
+    const verdict = this.directory.put(record, Date.now(), record.node !== this.#node);
     if (verdict === 'stale' || verdict === 'full') return false;
     this.#moved(record.agentId);
     return true;

@@ -138,6 +138,7 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
     exchange.checkPressure();
     this.interest.check();
     this.#barriers.check();
+    this.agents.check();
     const { counters } = exchange;
     counters[C.nodes] = this.#linked.size;
     counters[C.topics] = exchange.topicIds.size;

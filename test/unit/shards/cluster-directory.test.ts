@@ -81,6 +81,8 @@ describe('the directory of a cluster', () => {
         for (const one of cluster.nodes) if (!one.living) await one.restartGateway();
         PAIRS.forEach(link);
         await cluster.run();
+        for (const { gateway } of cluster.nodes) gateway.check();
+        await cluster.run();
         for (const agentId of AGENTS) {
           const living = connected.filter(({ session, ...of }) => of.agentId === agentId && !session.ended);
           assert.ok(living.length <= 1);
