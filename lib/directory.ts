@@ -206,10 +206,10 @@ export class Directory {
    * equals the later call. `added`: a new agent. `replaced`: it took the place of what was known, be it of the
    * same session or another. `stale`: what was known outranks it, nothing changed. `full`: see the class.
    * The record is kept, not copied: it must not be changed afterwards.
-   * `current`: it is no news that could be late, but what its node goes by now. Then a session that has ended does not outrank
-   * it: there may have been a later one on the other side of a partition.
+   * A session that has ended outranks those of its own node alone, of which the news may be late; on another node an earlier one
+   * may live on, on the other side of what was a partition.
    */
-  put(record: AgentRecord, now: number, current = false): PutVerdict {
+  put(record: AgentRecord, now: number): PutVerdict {
     const entry = this.agents.get(record.agentId);
     if (entry === undefined) {
       if (this.agents.size >= this.capacity) {
@@ -225,7 +225,7 @@ export class Directory {
     }
     const known = entry.record;
     const rival = known.session !== record.session;
-    const revives = current && known.state === 'offline' && record.state !== 'offline';
+    const revives = known.state === 'offline' && record.state !== 'offline' && known.node !== record.node;
     if (compareRank(record, known) < 0 && !revives) {
       if (rival && record.state !== 'offline') this.onLost?.(record, known);
       return 'stale';

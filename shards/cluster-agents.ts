@@ -191,7 +191,7 @@ export class ClusterAgents {
 
   /** False: another session outranks it, or there is no room. */
   #put(record: AgentRecord): boolean {
-    const verdict = this.directory.put(record, Date.now(), record.node !== this.#node);
+    const verdict = this.directory.put(record, Date.now());
     if (verdict === 'stale' || verdict === 'full') return false;
     this.#moved(record.agentId);
     return true;

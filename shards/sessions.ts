@@ -223,6 +223,9 @@ export class Sessions {
     session.release();
     this.#forget(session);
     if (this.directory.get(session.agent.agentId)?.session === session.id) this.#setState(session, 'offline');
+    // Outlived by another. Whoever has not heard of that one yet, or has and it is gone, may still believe in this one.
+    else if (session.agent.epoch !== 0)
+      this.presence.tell({ ...session.agent, state: 'offline', since: Date.now() * 1000 });
     if (session.sender !== this.#exchange.senders.bus)
       this.#exchange.senders.giveBack(session.sender, this.#exchange.now);
   }
