@@ -217,6 +217,11 @@ export class Publishing {
     counters[C.publishBytesIn] += bytes;
   }
 
+  /** Why a frame cannot be kept as the last value of its topic: what is refused nobody gets. */
+  retainProblem(from: SenderId, text: string, src: Uint8Array, start: number, end: number): ErrorCode | null {
+    return this.#retained.problem(this.#exchange, from, text, src, start, end);
+  }
+
   /** Keeps a frame as the last value of its topic; returns why not. To be called before it is sent. */
   retain(from: SenderId, text: string, src: Uint8Array, start: number, end: number): ErrorCode | null {
     return this.#retained.set(this.#exchange, from, text, src, start, end);
@@ -278,14 +283,16 @@ export class Publishing {
     text: string,
     id: TopicId<Route> | null,
   ): Refusal | null {
-    this.#countStore(reader.end - reader.start);
+    const { bytes, start, end } = reader;
+    const { sender } = session;
+    const retains = (reader.flags & Flag.retain) !== 0;
+    this.#countStore(end - start);
     try {
+      const problem = retains ? this.retainProblem(sender, text, bytes, start, end) : null;
+      if (problem !== null) throw new FlowbusError(problem);
       this.#assured.take(session, reader, this.#extensions, topic, text, id, null);
-      const problem =
-        (reader.flags & Flag.retain) === 0
-          ? null
-          : this.retain(session.sender, text, reader.bytes, reader.start, reader.end);
-      return problem === null ? null : refusal(problem, null, text, null);
+      if (retains) this.retain(sender, text, bytes, start, end);
+      return null;
     } catch (error) {
       if (!(error instanceof FlowbusError)) throw error;
       return refusal(error.code, error.message, text, this.#extensions.messageId);

@@ -99,8 +99,8 @@ export class Retained {
     return this.#own;
   }
 
-  /** Takes the frame `src[start, end)` for the value of `topic`; one without payload clears it. Returns why not. */
-  set(
+  /** Why the frame `src[start, end)` cannot become the value of `topic`; null: it can. */
+  problem(
     exchange: Exchange,
     from: SenderId,
     topic: string,
@@ -112,21 +112,34 @@ export class Retained {
     if (writer === null) return 'HISTORY_UNAVAILABLE';
     if (isReserved(topic)) return 'FORBIDDEN_TOPIC';
     if (end - start > exchange.settings.maxPayload - MARGIN) return 'PAYLOAD_TOO_LARGE';
+    if (readU32(src, start + OFFSET_PAYLOAD_SIZE) === 0) return null;
     this.catchUp();
     const before = this.#values.get(topic);
-    const isEmpty = readU32(src, start + OFFSET_PAYLOAD_SIZE) === 0;
-    if (isEmpty && before === undefined) return null;
-    const topicBytes = utf8(topic);
-    const size = HISTORY_HEADER + from.bytes.length + topicBytes.length + end - start;
     const freed = before?.slot === this.#slot ? before.size : 0;
-    if (
-      !isEmpty &&
-      (this.#own - freed + size > writer.capacity * MOST || this.#isFull(before, exchange.clock))
-    )
-      return 'RETAINED_FULL';
-    this.#makeRoom(size, exchange.clock);
+    const size = recordSize(from, utf8(topic), end - start);
+    return this.#own - freed + size > writer.capacity * MOST || this.#isFull(before, exchange.clock)
+      ? 'RETAINED_FULL'
+      : null;
+  }
+
+  /** Takes the frame `src[start, end)` for the value of `topic`; one without payload clears it. Returns why not. */
+  set(
+    exchange: Exchange,
+    from: SenderId,
+    topic: string,
+    src: Uint8Array,
+    start: number,
+    end: number,
+  ): ErrorCode | null {
+    const problem = this.problem(exchange, from, topic, src, start, end);
+    if (problem !== null) return problem;
+    this.catchUp();
+    const before = this.#values.get(topic);
+    if (before === undefined && readU32(src, start + OFFSET_PAYLOAD_SIZE) === 0) return null;
+    const topicBytes = utf8(topic);
+    this.#makeRoom(recordSize(from, topicBytes, end - start), exchange.clock);
     const time = Math.max(exchange.clock, before?.time ?? 0);
-    writer.write(src[start + 7] & 7, time, from.bytes, topicBytes, src, start, end, 1);
+    this.#writer!.write(src[start + 7] & 7, time, from.bytes, topicBytes, src, start, end, 1);
     this.catchUp();
     return null;
   }
@@ -251,3 +264,7 @@ export class Retained {
 
 /** What a past frame has beside the message, at most. */
 const MARGIN = 512;
+
+function recordSize(from: SenderId, topic: Uint8Array, frame: number): number {
+  return HISTORY_HEADER + from.bytes.length + topic.length + frame;
+}

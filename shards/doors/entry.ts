@@ -46,14 +46,20 @@ export class Entry {
     const problem = publishProblem(message.topic);
     if (problem !== null)
       throw new FlowbusError(problem.code, `Topic ${quoted(message.topic)}: ${problem.message}`);
-    const { number, text } = session.sender;
-    const frame = this.#writer.publish({ ...message, sender: number, from: text, assured: true });
+    const { sender } = session;
+    const { topic } = message;
+    const frame = this.#writer.publish({
+      ...message,
+      sender: sender.number,
+      from: sender.text,
+      assured: true,
+    });
     exchange.tick();
-    publishing.store(session, exchange.topics.get(message.topic) ?? null, message.topic, frame, onStored);
-    const refused = message.retain
-      ? publishing.retain(session.sender, message.topic, frame, 0, frame.length)
-      : null;
+    const refused =
+      message.retain === true ? publishing.retainProblem(sender, topic, frame, 0, frame.length) : null;
     if (refused !== null) throw new FlowbusError(refused);
+    publishing.store(session, exchange.topics.get(topic) ?? null, topic, frame, onStored);
+    if (message.retain === true) publishing.retain(sender, topic, frame, 0, frame.length);
     return frame.length;
   }
 

@@ -23,6 +23,17 @@ describe('assured publishes on two shards', () => {
     assert.deepEqual(publisher.taker.stored, ['a=1']);
   });
 
+  it('are stored nowhere when they are to be last values and cannot be', async () => {
+    const publisher = open(0, 'p');
+    await groupOn(1, 0, open(0, 'c').session);
+    // These shards have no memory to retain anything in.
+    assured(0, publisher.session, 'work.x', 'a', 0, {}, 2, true);
+    assured(0, publisher.session, 'work.x', 'b');
+    run();
+    assert.deepEqual(publisher.taker.refused, ['a: HISTORY_UNAVAILABLE']);
+    assert.deepEqual(publisher.taker.stored, ['b=1']);
+  });
+
   it('are acked when they are stored, however long another one waits for its mailbox', async () => {
     const publisher = open(0, 'p');
     const consumer = open(0, 'c');

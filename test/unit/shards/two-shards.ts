@@ -261,9 +261,11 @@ export function twoShards() {
     size = 0,
     extra = {},
     lane = 2,
+    retain = false,
   ): void {
     const frame = new FrameWriter(65_536).publish({
       topic,
+      retain,
       sender: session.sender.number,
       from: session.sender.text,
       lane,
