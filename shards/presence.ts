@@ -55,7 +55,7 @@ export class Presence {
   /** A peer speaks of one of its agents, the gateway of one of another node. */
   heard(record: AgentRecord): void {
     const before = this.directory.get(record.agentId);
-    const verdict = this.directory.put(record, Date.now(), record.node !== this.#node);
+    const verdict = this.directory.put(record, Date.now());
     if (verdict === 'stale' || verdict === 'full') return;
     const was = before !== null && before.state !== 'offline';
     const is = record.state !== 'offline';
