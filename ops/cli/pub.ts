@@ -38,7 +38,7 @@ Examples:
   flowbus pub page.new '{"page":4}' --assured          for a group, see sub --group
   flowbus pub _agent.worker-7 'do it' --assured        for the mailbox of an agent
   flowbus pub --capability ocr '{"page":4}' --assured  for one of the agents that can, see sub --capability
-  flowbus pub page.check '{"page":4}' --assured --delay 5m   not before five minutes have passed
+  flowbus pub page.check '{"page":4}' --assured --delay 5min  not before five minutes have passed
   flowbus pub robots.r1.state 'docked' --retain        who subscribes later gets it at once
   tail -f app.log | flowbus pub logs.app              one message for each line
   flowbus pub files.logo --whole < logo.png           one message in all

@@ -202,6 +202,33 @@ describe('cli program', () => {
     }
   });
 
+  it('shows no options in the examples that its commands do not take', async () => {
+    const program = await createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
+    let seen = 0;
+    for (const command of [program, ...program.commands]) {
+      let help = '';
+      command.configureOutput({ writeOut: (part) => (help += part) });
+      command.outputHelp();
+      for (const [, example, name] of help.matchAll(
+        /^ {2}(?:.*\| )?((?:npx )?flowbus (\S+).*?)(?: {2}.*)?$/gm,
+      )) {
+        const shown = program.commands.find((each) => each.name() === name);
+        const options = [...(shown?.options ?? []), ...program.options];
+        for (const [, flag, value] of example.matchAll(/(?<= )(--[a-z-]+)(?: '?([^' ]+))?/g)) {
+          // Commands with commands of their own, such as dlq, have their options there.
+          const option = [...options, ...(shown?.commands ?? []).flatMap((each) => each.options)].find(
+            ({ long }) => long === flag,
+          );
+          assert.ok(option !== undefined || flag === '--help', `${example}: ${flag}`);
+          if (option?.required && option.parseArg !== undefined)
+            assert.doesNotThrow(() => option.parseArg!(value, undefined), `${example}: ${flag}`);
+          seen++;
+        }
+      }
+    }
+    assert.ok(seen > 20, `${seen}`);
+  });
+
   it('collects URLs from repeated flags and commas', async () => {
     const program = await createProgram(new Output(new Recorder(), new Recorder(), {}), () => {});
     program.parseOptions(['--url', 'ws://a, ws://b', '--url', 'ws://c,']);
