@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { twoShards } from './two-shards.js';
 
 describe('assured publishes on two shards', () => {
-  const { lose, run, until, open, spec, groupOn, assured, shards, wires } = twoShards();
+  const { lose, run, until, open, spec, groupOn, assured, ack, shards, wires } = twoShards();
 
   it('are given up on when their shard lives and does not answer, so that nobody waits for ever', async () => {
     const publisher = open(0, 'p');
@@ -79,4 +79,32 @@ describe('assured publishes on two shards', () => {
     run();
     assert.deepEqual(publisher.taker.refused, ['b: MAILBOX_UNAVAILABLE', 'c: MAILBOX_UNAVAILABLE']);
   });
+
+  for (const [full, free] of [
+    [0, 1],
+    [1, 0],
+  ])
+    it(`of which a mailbox on shard ${full} is full and one on ${free} is not are refused, and safe to repeat`, async () => {
+      const publisher = open(0, 'p');
+      const consumer = open(0, 'c');
+      const small = await groupOn(full, 0, consumer.session, { maxMessages: 1 });
+      const large = await groupOn(free, 0, consumer.session, {}, 'work.**');
+      const textsOf = (mailbox: number): string[] =>
+        consumer.taker.got.filter((got) => got.mailbox === mailbox).map(({ text }) => text);
+      for (const id of ['a', 'b', 'b']) {
+        assured(0, publisher.session, 'work.x', id);
+        run();
+      }
+      assert.deepEqual(publisher.taker.stored, ['a=2']);
+      assert.deepEqual(publisher.taker.refused, ['b: MAILBOX_FULL', 'b: MAILBOX_FULL']);
+      assert.deepEqual(textsOf(small.mailbox), ['a']);
+      assert.deepEqual(textsOf(large.mailbox), ['a', 'b']);
+      const first = consumer.taker.got.find(({ mailbox }) => mailbox === small.mailbox)!;
+      ack(0, consumer.session, small.mailbox, first.offset);
+      assured(0, publisher.session, 'work.x', 'b');
+      run();
+      assert.deepEqual(publisher.taker.stored, ['a=2', 'b=2']);
+      assert.deepEqual(textsOf(small.mailbox), ['a', 'b']);
+      assert.deepEqual(textsOf(large.mailbox), ['a', 'b']);
+    });
 });
