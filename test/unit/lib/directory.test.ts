@@ -109,6 +109,18 @@ describe('Directory', () => {
       assert.equal(directory.offline, 0);
     });
 
+    it('one that lives elsewhere is not hidden by one that has ended, but may be by its own node’s', () => {
+      const ended = record('a', { session: 'ended', epoch: 9, state: 'offline' });
+      const far = record('a', { session: 'far', epoch: 1, node: 'far' });
+      const directory = new Directory();
+      directory.put(ended, 0);
+      assert.equal(directory.put({ ...far, state: 'offline' }, 0), 'stale');
+      assert.equal(directory.put(record('a', { session: 'late', epoch: 1 }), 0), 'stale');
+      assert.equal(directory.put(far, 0), 'replaced');
+      assert.equal(directory.get('a'), far);
+      assert.equal(directory.offline, 0);
+    });
+
     it('only the current one can be removed or changed', () => {
       const directory = new Directory();
       directory.put(low, 0);
@@ -341,7 +353,11 @@ describe('Directory', () => {
           } else {
             const known = model.get(change.agentId);
             const expected =
-              known === undefined ? 'added' : rank(change) < rank(known) ? 'stale' : 'replaced';
+              known === undefined
+                ? 'added'
+                : rank(change) < rank(known) && !revives(change, known)
+                  ? 'stale'
+                  : 'replaced';
             assert.equal(directory.put(change, 0), expected);
             if (expected !== 'stale') model.set(change.agentId, change);
           }
@@ -369,3 +385,7 @@ describe('Directory', () => {
     );
   });
 });
+
+function revives(change: AgentRecord, known: AgentRecord): boolean {
+  return known.state === 'offline' && change.state !== 'offline' && known.node !== change.node;
+}
