@@ -239,6 +239,7 @@ describe('a link between nodes that ends', () => {
     cluster.cut('a', 'b');
     await cluster.run();
     assert.equal(drops(a.blocks[2], Reason.nodeDown), 500);
+    assert.deepEqual([...a.shards[0].exchange.gateway!.interest], []);
     a.publish(0, session, 'x', 2, ['nobody wants it now']);
     cluster.link('a', 'b');
     await cluster.run();
