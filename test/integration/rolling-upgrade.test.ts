@@ -10,12 +10,16 @@ import { Run } from './cli/run.js';
 const SCRIPT = fileURLToPath(new URL('../../../ops/rolling-upgrade', import.meta.url));
 const RESTART = 'curl --silent --fail -X POST "$NODE_URL/restart/$NODE_HOST"';
 const DOWN = 300;
+/** Until the others have noticed: longer than the script waits between two looks. */
+const UNSEEN = 1200;
 
 class FakeNode {
   readonly #server: Server;
   readonly #cluster: FakeNode[];
   incarnation = 1;
   up = true;
+  /** The others have noticed that it is up. */
+  seen = true;
   /** Never comes back from a restart. */
   broken = false;
   tokens: (string | undefined)[] = [];
@@ -28,18 +32,24 @@ class FakeNode {
       if (url.startsWith('/restart/')) {
         this.onRestart(url.slice('/restart/'.length));
         this.up = false;
+        this.seen = false;
         if (!this.broken)
           setTimeout(() => {
             this.up = true;
             this.incarnation++;
+            setTimeout(() => {
+              this.seen = true;
+            }, UNSEEN);
           }, DOWN);
       } else if (url === '/readyz') response.statusCode = this.up ? 200 : 503;
       else {
         this.tokens.push(headers.authorization);
-        const nodes = [this, ...this.#cluster.filter((node) => node !== this)].map(({ up, incarnation }) => ({
-          state: up ? 'alive' : 'suspect',
-          incarnation,
-        }));
+        const nodes = [this, ...this.#cluster.filter((node) => node !== this)].map(
+          ({ seen, incarnation }) => ({
+            state: seen ? 'alive' : 'suspect',
+            incarnation,
+          }),
+        );
         response.write(JSON.stringify({ nodes }));
       }
       response.end();
@@ -75,7 +85,7 @@ describe('ops/rolling-upgrade', function () {
       node.onRestart = (host) => {
         assert.equal(host, '127.0.0.1');
         assert.ok(
-          nodes.every(({ up }) => up),
+          nodes.every(({ seen }) => seen),
           'two at a time',
         );
         restarts.push(i);
@@ -99,24 +109,24 @@ describe('ops/rolling-upgrade', function () {
 
   it('stops at a node that does not come back', async () => {
     nodes[1].broken = true;
-    const run = upgrade('--restart', RESTART, '--timeout', '1');
+    const run = upgrade('--restart', RESTART, '--timeout', '4');
     assert.equal(await run.exit(), 1);
     assert.deepEqual(restarts, [0, 1]);
     assert.match(
       run.err,
-      /was restarted 1 s ago, and the cluster is not complete: http:\/\/127.* has not started again\n$/,
+      /was restarted 4 s ago, and the cluster is not complete: http:\/\/127.* has not started again\n$/,
     );
   });
 
   it('touches nothing while a node is missing, or where it cannot restart one', async () => {
-    nodes[2].up = false;
+    nodes[2].seen = false;
     const incomplete = upgrade('--restart', RESTART);
     assert.equal(await incomplete.exit(), 1);
     assert.match(
       incomplete.err,
       /the cluster is not complete, so no node is restarted: .* sees 2 of 3 nodes\n$/,
     );
-    nodes[2].up = true;
+    nodes[2].seen = true;
     const failing = upgrade('--restart', 'false');
     assert.equal(await failing.exit(), 1);
     assert.match(failing.err, /the command that restarts http:\/\/127\S+ failed\n$/);
