@@ -188,7 +188,7 @@ export class MeshNode implements RunningMesh {
 
   onState(node: string, state: NodeState): void {
     this.#since.set(node, Date.now());
-    this.#log.info({ other: node, state }, 'mesh: node');
+    this.#log.debug({ other: node, state }, 'mesh: node');
     this.#gateway.onNode(node, state);
     if (state === 'dead' || state === 'left') this.#links.giveUp(node);
     const contact = this.#contacts.get(node);
