@@ -135,6 +135,11 @@ describe('batches of another node', () => {
     assert.equal(records.length, 1);
     await cluster.run();
     assert.deepEqual(byOrder(sink.got), ['to.a one 0', 'to.b one 1', 'to.a one 0']);
+    sink.got.length = 0;
+    run[1][run[1].length - 1]++;
+    take(Buffer.concat(run));
+    await cluster.run();
+    assert.deepEqual(byOrder(sink.got), ['to.a one 0', 'to.a one 0']);
   });
 
   it('of noise harm nobody', async () => {

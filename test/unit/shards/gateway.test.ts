@@ -131,6 +131,11 @@ describe('the agents of a cluster', () => {
         ['online', 'offline'].map((state) => [`system.agent.x.${state}`, 'flowbus']),
       );
     assert.equal(a.part.has('x'), false);
+    // Nothing of it went over the link.
+    assert.equal(
+      b.gateway.exchange.counters[C.nodeFramesIn] + b.gateway.exchange.counters[C.protocolErrors],
+      0,
+    );
   });
 
   it('are suspect with their node, offline when it is given up, and there again when it is', async () => {
