@@ -50,6 +50,7 @@ describe('cli program', () => {
       [['sub', ''], /^flowbus: pattern "": the pattern is empty \(BAD_PATTERN\): /],
       [['sub', 'a..b', 'c'], /pattern "a\.\.b": the pattern has an empty level .*\(BAD_PATTERN\)/],
       [['sub', 'a', '_agent.x'], /pattern "_agent\.x": .* reserved; --direct .*\(FORBIDDEN_TOPIC\)/],
+      [['sub', '--mailbox'], /--mailbox .* --agent-id, which is not given \(BAD_OPTION\)/],
       [['sub', 'a', '--count', '0'], /'0' is invalid\. It must be a whole number of at least 1/],
       [['sub', 'a', '--timeout', '5m'], /It must be a duration/],
       [
@@ -214,7 +215,7 @@ describe('cli program', () => {
       )) {
         const shown = program.commands.find((each) => each.name() === name);
         const options = [...(shown?.options ?? []), ...program.options];
-        for (const [, flag, value] of example.matchAll(/(?<= )(--[a-z-]+)(?: '?([^' ]+))?/g)) {
+        for (const [, flag, value] of example.matchAll(/(?<= )(--[a-z-]+)(?: '?(?!-)([^' ]+))?/g)) {
           // Commands with commands of their own, such as dlq, have their options there.
           const option = [...options, ...(shown?.commands ?? []).flatMap((each) => each.options)].find(
             ({ long }) => long === flag,
