@@ -42,7 +42,7 @@ export interface LetterSummary {
   readonly id: string;
   readonly kind: LetterKind;
   readonly cause: Cause;
-  /** The mailbox's name: `agent:<agentId>` or `group:<group>:<pattern>`. */
+  /** The mailbox's name: `agent:<agentId>`, `group:<group>:<pattern>` or `capability:<capability>`. */
   readonly mailbox: string;
   readonly topic: string;
   readonly from: string;

@@ -225,7 +225,7 @@ function addFilters(command: Command): Command {
   return command
     .option(
       '--mailbox <name>',
-      'only of this mailbox, as ls shows it: agent:<agentId> or group:<group>:<pattern>',
+      'only of this mailbox, as ls shows it: agent:<agentId>, group:<group>:<pattern> or capability:<name>',
     )
     .addOption(new Option('--kind <kind>', 'only of this kind').choices(LETTER_KINDS))
     .option('--topic <pattern>', 'only those whose topic matches')
