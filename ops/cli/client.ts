@@ -18,6 +18,8 @@ export interface Work {
   readonly maxInFlight?: number;
   /** What the agent can do. Default: nothing. */
   readonly capabilities?: readonly string[];
+  /** Of the agent; none unless said. */
+  readonly mailbox?: ConnectOptions['mailbox'];
   /** The exit code after SIGINT or SIGTERM. */
   interrupted(): Exit;
   run(agent: Agent): Promise<Exit>;
@@ -25,7 +27,7 @@ export interface Work {
 
 function connectOptions(
   options: ClientOptions,
-  { reconnect, maxInFlight, capabilities }: Work,
+  { reconnect, maxInFlight, capabilities, mailbox }: Work,
 ): ConnectOptions {
   return {
     agentId: options.agentId ?? `cli-${randomBytes(4).toString('hex')}`,
@@ -34,6 +36,7 @@ function connectOptions(
     ...(reconnect ? {} : { reconnect: false }),
     ...(maxInFlight !== undefined && { maxInFlight }),
     ...(capabilities !== undefined && { capabilities }),
+    ...(mailbox !== undefined && { mailbox }),
   };
 }
 

@@ -10,6 +10,7 @@ import { escapeControl, messageLine, showPayload } from './text.js';
 
 interface SubOptions extends ClientOptions {
   readonly direct?: boolean;
+  readonly mailbox?: boolean;
   readonly group?: string;
   readonly capability?: string;
   readonly count?: number;
@@ -26,6 +27,7 @@ Examples:
   flowbus sub 'demo.**'
   flowbus sub 'agent.*.status' 'logs.**' --count 10 --timeout 30s
   flowbus sub --direct --agent-id me
+  flowbus sub --mailbox --agent-id worker-7       also what came while it was away, with pub _agent.worker-7 --assured
   flowbus sub 'page.*' --group ocr                shares what comes, and what came while nobody was there
   flowbus sub --capability ocr                    shares what is sent to those that can, with pub --capability ocr
   flowbus sub 'system.agent.**' --json | jq .data
@@ -84,12 +86,18 @@ function hearDirect(agent: Agent, take: (message: Message) => void): void {
 }
 
 async function sub(patterns: readonly string[], options: SubOptions, output: Output): Promise<Exit> {
-  const { count, timeout, direct = false, json = false, group, capability } = options;
+  const { count, timeout, json = false, group, capability, mailbox = false } = options;
+  const direct = mailbox || options.direct === true;
+  const limits = count === undefined ? {} : { prefetch: 1 };
   const replay = replayOf(options);
+  // Of an agent that nobody can be again it would be kept for nothing.
+  if (mailbox && options.agentId === undefined)
+    throw new FlowbusError('BAD_OPTION', '--mailbox is that of the agent of --agent-id, which is not given');
   checkPatterns(patterns, direct || capability !== undefined);
   return withAgent(options, output, {
     reconnect: true,
     ...(capability !== undefined && { capabilities: [capability] }),
+    ...(mailbox && { mailbox: limits }),
     interrupted: () => (count === undefined ? Exit.ok : Exit.interrupted),
     run: async (agent) => {
       const where = [
@@ -117,7 +125,6 @@ async function sub(patterns: readonly string[], options: SubOptions, output: Out
         if (seen === count) void message.nack('flowbus sub has all that it was to print');
         else print(message);
       };
-      const limits = count === undefined ? {} : { prefetch: 1 };
       const subscribe = (pattern: string) =>
         group === undefined
           ? agent.subscribe(pattern, print, replay === undefined ? undefined : { replay })
@@ -132,7 +139,10 @@ async function sub(patterns: readonly string[], options: SubOptions, output: Out
       });
       try {
         const heard = direct || capability !== undefined;
-        hearDirect(agent, heard ? print : noteDirect(output, json, agent, '--direct prints such messages'));
+        hearDirect(
+          agent,
+          mailbox ? share : heard ? print : noteDirect(output, json, agent, '--direct prints such messages'),
+        );
         const subscribing = patterns.map(subscribe);
         if (capability !== undefined) subscribing.push(agent.subscribe({ capability }, share, limits));
         await Promise.race([Promise.all(subscribing), late]);
@@ -162,6 +172,7 @@ export function addSub(program: Command, output: Output, done: (exit: Exit) => v
         parseWait,
       ),
     )
+    .option('--mailbox', 'the same, and have it kept while this agent is away, and ack it')
     .option('--group <name>', 'share what comes with the other members of this group, and ack it')
     .addOption(
       new Option(

@@ -45,6 +45,7 @@ export function messageLine(message: Message): string {
     ...(Object.keys(headers).length > 0 && { headers }),
     ...(key !== null && { key }),
     ...(replyTo !== null && { replyTo }),
+    ...(message.redelivered > 0 && { redelivered: message.redelivered }),
     ...(message.replayed && { replayed: true }),
     ...(message.retained && { retained: true }),
   });

@@ -55,6 +55,24 @@ describe('flowbus, with mailboxes', function () {
     );
   });
 
+  it('keeps for an agent what is sent to it while it is away', async () => {
+    const first = flowbus('sub', '--mailbox', '--agent-id', 'w7', '--count', '1');
+    await first.until('subscribed', () => first.err.includes('subscribed'));
+    const lines = flowbus('pub', '_agent.w7', '--assured', '--lines');
+    lines.child.stdin?.end('a\nb\nc\n');
+    assert.equal(await lines.exit(), 0, lines.err);
+    assert.equal(await first.exit(), 0, first.err);
+    assert.match(first.out, /^_agent\.w7 {2}cli-\S+ {2}a\n$/);
+    for (const text of ['b', 'c']) {
+      const next = flowbus('sub', '--mailbox', '--agent-id', 'w7', '--count', '1', '--json');
+      assert.equal(await next.exit(), 0, next.err);
+      assert.deepEqual(
+        next.lines.map((line) => (JSON.parse(line) as { data: string }).data),
+        [text],
+      );
+    }
+  });
+
   it('keeps for a capability what is sent to it while nobody is there, and finds who is there for live messages', async () => {
     const nobody = flowbus('pub', '--capability', 'ocr', '1', '--assured');
     assert.equal(await nobody.exit(), 1, nobody.err);

@@ -16,6 +16,9 @@ function message(payload: Uint8Array | string, encoding: Message['encoding'], mo
     headers: {},
     key: null,
     replyTo: null,
+    redelivered: 0,
+    replayed: false,
+    retained: false,
     text: () => Buffer.from(bytes).toString('utf8'),
     ...more,
   } as unknown as Message;
@@ -59,6 +62,8 @@ describe('cli text', () => {
     assert.deepEqual(JSON.parse(messageLine(message('{"a":[1]}', 'json'))).data, { a: [1] });
     const bytes = JSON.parse(messageLine(message(Uint8Array.of(255), 'bytes')));
     assert.deepEqual([bytes.data, bytes.encoding], ['/w==', 'base64']);
+    const again = JSON.parse(messageLine(message('hi', 'text', { redelivered: 2, retained: true })));
+    assert.deepEqual([again.redelivered, again.replayed, again.retained], [2, undefined, true]);
     // What is not what it says is handed on as bytes.
     assert.equal(JSON.parse(messageLine(message('{no', 'json'))).encoding, 'base64');
     assert.equal(JSON.parse(messageLine(message(Uint8Array.of(255), 'text'))).data, '/w==');
