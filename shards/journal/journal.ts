@@ -233,9 +233,9 @@ export class Journal {
     if (segments.count < 2) return null;
     const { oldest } = segments;
     if (!this.#room.isHeld) return !this.#vain && oldest.liveBytes <= TIGHT_BYTES ? oldest.number : null;
-    return oldest.live === 0 || segments.bytes > 2 * segments.liveBytes + 4 * segments.size
-      ? oldest.number
-      : null;
+    // A full one stays beside the last, though nothing lives in it: a process that begins anew reads there which ids were stored.
+    const isOver = oldest.live === 0 && (segments.count > 2 || oldest.bytes < segments.size);
+    return isOver || segments.bytes > 2 * segments.liveBytes + 4 * segments.size ? oldest.number : null;
   }
 
   /** Removes the oldest segment; what lived in it has been taken in again and flushed. */
