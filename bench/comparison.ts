@@ -1,4 +1,5 @@
 /** Two sets of measurements, taken in turn, set against each other. */
+import { Exit } from './exit.js';
 import { formatValue, labelOf, type Report } from './report.js';
 import { median } from './scenario.js';
 
@@ -85,6 +86,12 @@ export function compare(pairs: readonly Pair[], tolerance: number): Verdict {
 function verdictOn({ gated, worse }: Comparison): string {
   if (!gated) return 'only shown';
   return worse ? 'WORSE' : 'ok';
+}
+
+/** What the gate ends with: one figure that is worse is enough. */
+export function exitOf({ comparisons }: Verdict): number {
+  if (comparisons.length === 0) return Exit.failed;
+  return comparisons.some(({ worse }) => worse) ? Exit.slower : Exit.ok;
 }
 
 /** A line for each figure, and for each that could not be compared. */

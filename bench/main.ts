@@ -5,7 +5,8 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command, CommanderError, Option } from 'commander';
 import { chartsOf } from './chart.js';
-import { verdictLines } from './comparison.js';
+import { exitOf, verdictLines } from './comparison.js';
+import { Exit } from './exit.js';
 import { commonFlags, gateFlags } from './flags.js';
 import { type GateOptions, runGate } from './gate.js';
 import { describeMachine } from './machine.js';
@@ -50,8 +51,6 @@ const SCENARIOS: readonly Scenario[] = [
 
 /** dist/bench/main.js → the checkout. */
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
-
-const Exit = { ok: 0, failed: 1, usage: 2, slower: 3, interrupted: 130 } as const;
 
 interface Options extends CommonOptions {
   json?: string | true;
@@ -133,11 +132,8 @@ async function gate(command: Command, signal: AbortSignal): Promise<number> {
   const options = { ...rest, seconds, warmup, shards } as GateOptions;
   const verdict = await runGate(ROOT, commit, options, signal, note);
   for (const line of verdictLines(verdict)) process.stdout.write(`${line}\n`);
-  if (verdict.comparisons.length === 0) {
-    note('bench: nothing could be compared.');
-    return Exit.failed;
-  }
-  return verdict.comparisons.some(({ worse }) => worse) ? Exit.slower : Exit.ok;
+  if (verdict.comparisons.length === 0) note('bench: nothing could be compared.');
+  return exitOf(verdict);
 }
 
 /** `done` takes the exit code; `interrupted` is aborted when somebody wants it to end. */

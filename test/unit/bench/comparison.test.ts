@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { compare, type Pair, verdictLines } from '../../../bench/comparison.js';
+import { compare, exitOf, type Pair, verdictLines } from '../../../bench/comparison.js';
 import { makeReport, type Report } from '../../../bench/report.js';
 import type { FigureShape } from '../../../bench/scenario.js';
 
@@ -121,6 +121,14 @@ describe('a comparison', () => {
       ]);
     }
     assert.deepEqual(compare([], TOLERANCE), { comparisons: [], incomparable: [] });
+  });
+
+  it('lets the gate end with 3 when a single figure is worse, and with 1 when nothing could be compared', () => {
+    assert.equal(exitOf(compare(pairsOf('delivered', [1, 1]), TOLERANCE)), 0);
+    assert.equal(exitOf(compare(pairsOf('delivered', [0.5, 0.5]), TOLERANCE)), 3);
+    // Tails are shown, and decide nothing.
+    assert.equal(exitOf(compare(pairsOf('p99', [9, 9]), TOLERANCE)), 0);
+    assert.equal(exitOf(compare([], TOLERANCE)), 1);
   });
 
   it('is written as a line for each figure, aligned', () => {
