@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { MeshOptions } from '../../../discovery/mesh.js';
-import { MAX_NODE_UNSENT } from '../../../lib/mesh.js';
+import { MAX_NODE_UNSENT, type NodeState } from '../../../lib/mesh.js';
 import { until } from '../broker/node.js';
 import { freePorts, type Member, PATIENT, startMember, stopMember, stopMembers } from './member.js';
 import type { Answer } from './member-program.js';
@@ -15,6 +15,10 @@ const PROGRAM = new URL('./member-program.js', import.meta.url);
 
 /** The machine may be busy with other things. */
 const LONG = 30_000;
+/** Visits after which all that is made once has been made. */
+const WARM_UP = 10;
+/** Bytes that a heap may differ by; a visit that left its stream and link there would leave more than a fortieth of it. */
+const HEAP_SLACK = 1 << 20;
 
 describe('mesh, with nodes in processes of their own', function () {
   this.timeout(2 * LONG);
@@ -23,7 +27,7 @@ describe('mesh, with nodes in processes of their own', function () {
   const children = new Set<ChildProcess>();
 
   async function startChild(name: string, options: Partial<MeshOptions>): Promise<ChildProcess> {
-    const child = fork(PROGRAM, [name, JSON.stringify(options)]);
+    const child = fork(PROGRAM, [name, JSON.stringify(options)], { execArgv: ['--expose-gc'] });
     children.add(child);
     await once(child, 'message');
     return child;
@@ -112,5 +116,49 @@ describe('mesh, with nodes in processes of their own', function () {
     }
     assert.deepEqual(a.gateway.wrong, []);
     assert.equal(a.gateway.lives.get('still')?.length, 1);
+  });
+
+  it('fifty joins and leaves of a node in a row leave nothing behind on another', async function () {
+    this.timeout(4 * LONG);
+    await stopMember(a);
+    const [port] = await freePorts(1);
+    const steady = await startChild('steady', {});
+    const { addresses = [] } = await ask(steady);
+    const untilState = async (state: NodeState) => {
+      let answer: Answer = {};
+      await until(
+        () => `${state}: ${JSON.stringify(answer)}`,
+        async () => {
+          answer = await ask(steady);
+          return answer.states?.a === state;
+        },
+        LONG,
+      );
+    };
+    /** Joins, hears something, and leaves. */
+    const visit = async () => {
+      a = await startMember('a', { identityDir: dir, port, join: [...addresses] });
+      await until('numbers come', () => received('steady') > 0, LONG);
+      // Whoever has not heard of a node hears no farewell of it.
+      await untilState('alive');
+      await stopMember(a);
+      assert.deepEqual(a.gateway.wrong, []);
+      await untilState('left');
+    };
+    for (let i = 0; i < WARM_UP; i++) await visit();
+    const before = await ask(steady);
+    for (let i = WARM_UP; i < 50; i++) await visit();
+    let after: Answer = {};
+    await until(
+      () => `as little open and in use as before, ${JSON.stringify(before)}: ${JSON.stringify(after)}`,
+      async () => {
+        after = await ask(steady);
+        return (['timers', 'sockets', 'heap'] as const).every(
+          (name) => after[name]! <= before[name]! + (name === 'heap' ? HEAP_SLACK : 0),
+        );
+      },
+      LONG,
+    );
+    assert.deepEqual(after.wrong, []);
   });
 });

@@ -324,26 +324,4 @@ describe('mesh', function () {
     assert.throws(() => a.mesh.write('', Buffer.from('x')), RangeError);
     assert.throws(() => a.mesh.write('large', Buffer.alloc(MAX_NODE_RECORD)), RangeError);
   });
-
-  it('twenty joins and leaves in a row leave nothing behind', async () => {
-    const seed = await startMember('seed');
-    const timersOf = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
-    const socketsOf = () => process.getActiveResourcesInfo().filter((name) => name.startsWith('TCP')).length;
-    const before = { timers: timersOf(), sockets: socketsOf() };
-    for (let i = 0; i < 20; i++) {
-      const guest = await startMember(`guest-${i % 4}`, { join: [seed.mesh.addresses[0]] });
-      await until('the guest is linked', () => isWhole([seed, guest]));
-      await stopMember(guest);
-      await until('the guest has left', () => seed.gateway.linked === 0);
-    }
-    assertNothingWrong([seed]);
-    await until(
-      () => `${socketsOf()} sockets, ${timersOf()} timers; before: ${JSON.stringify(before)}`,
-      () => socketsOf() <= before.sockets && timersOf() <= before.timers,
-    );
-    assert.deepEqual(
-      seed.mesh.nodes().map(({ node, state }) => [node, state]),
-      [['seed', 'alive'], ...Array.from({ length: 4 }, (_, i) => [`guest-${i}`, 'left'])],
-    );
-  });
 });
