@@ -90,9 +90,11 @@ export async function runBeside(
   const { name, figures } = task;
   const results = takers.map((bus) => {
     const conditions = { version: buses.get(bus)!, ...task.conditions };
-    // Goals are our own.
-    const shapes = bus === 'flowbus' ? figures : figures.map((shape) => ({ ...shape, goal: null }));
-    return resultOf({ bus, scenario, case: name, conditions, figures: shapes }, done.get(bus)!);
+    const runsOf = done.get(bus)!;
+    // Not every bus has the same parts, and goals are our own.
+    const known = figures.filter((shape) => runsOf.some(({ values }) => shape.name in values));
+    const shapes = bus === 'flowbus' ? known : known.map((shape) => ({ ...shape, goal: null }));
+    return resultOf({ bus, scenario, case: name, conditions, figures: shapes }, runsOf);
   });
   for (const bus of takers)
     if (bus !== 'flowbus') results.push(ratios(scenario, task, bus, done.get('flowbus')!, done.get(bus)!));

@@ -21,6 +21,7 @@ import { http } from './scenarios/http.js';
 import { json } from './scenarios/json.js';
 import { latency } from './scenarios/latency.js';
 import { links } from './scenarios/links.js';
+import { mesh } from './scenarios/mesh.js';
 import { nodeLink } from './scenarios/node-link.js';
 import { peers } from './scenarios/peers.js';
 import { priority } from './scenarios/priority.js';
@@ -43,6 +44,7 @@ const SCENARIOS: readonly Scenario[] = [
   json,
   links,
   nodeLink,
+  mesh,
   soak,
   directory,
   peers,

@@ -48,9 +48,21 @@ export const PREFETCH = 10_000;
 export interface BusServer {
   readonly url: string;
   readonly version: string;
+  /** Of a server that is in a cluster. */
+  readonly member?: Member;
   /** Processes whose time and memory count, now. */
   pids(): number[];
   stop(): Promise<void>;
+}
+
+/** A server as the node of a cluster. */
+export interface Member {
+  /** Where other nodes join it. */
+  readonly address: string;
+  /** The process that speaks with other nodes; null where it is none of its own. */
+  pid(): number | null;
+  /** Whether there is a link with another node. */
+  linked(): Promise<boolean>;
 }
 
 export interface StartOptions {
@@ -63,6 +75,18 @@ export interface StartOptions {
 export interface ServerOptions extends StartOptions {
   /** The directory for what it stores, which may have come from a server before; null: it stores nothing. */
   data: string | null;
+  /** The cluster that it is to be in; null: none. */
+  cluster: Membership | null;
+}
+
+/** For those buses whose servers tell that they are members. */
+export interface Membership {
+  /** The name of the node, which no other one has. */
+  node: string;
+  /** Where others are; empty for the first one. */
+  join: readonly string[];
+  /** flowbus: what all of them share; null: nothing. */
+  secret: string | null;
 }
 
 export interface Bus {

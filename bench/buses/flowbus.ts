@@ -1,5 +1,6 @@
 /** flowbus: a node as `flowbus start` runs it, and the SDK with its defaults. */
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import {
   type Agent,
   connect,
@@ -8,13 +9,15 @@ import {
   type PublishOptions,
 } from '../../lib/client/index.js';
 import { makeConfig } from '../../lib/config/index.js';
+import type { ClusterNode } from '../../lib/mesh.js';
 import { createLogger } from '../../lib/telemetry/log.js';
-import { startNode } from '../../shards/primary.js';
+import { type RunningNode, startNode } from '../../shards/primary.js';
 import {
   type AssuredClient,
   type Bus,
   type BusClient,
   type BusServer,
+  type Member,
   Notes,
   PREFETCH,
   type ServerOptions,
@@ -23,6 +26,8 @@ import {
 
 /** Enough when all have left; when it is interrupted, nobody is to wait for long (ms). */
 const DRAIN_TIMEOUT = 2000;
+
+const MESH_WORKER = fileURLToPath(new URL('../../ops/mesh-worker.js', import.meta.url));
 
 /** How long an answer may take (ms). */
 const REQUEST_TIMEOUT = 10_000;
@@ -111,11 +116,12 @@ class FlowbusClient implements BusClient {
   }
 
   async count(pattern: string, onMessage: () => void): Promise<void> {
-    await this.#agent.subscribe(pattern, onMessage);
+    await (await this.#agent.subscribe(pattern, onMessage)).everywhere();
   }
 
   async receive(pattern: string, onMessage: (payload: Uint8Array) => void): Promise<void> {
-    await this.#agent.subscribe(pattern, (message) => onMessage(message.payload));
+    const subscription = await this.#agent.subscribe(pattern, (message) => onMessage(message.payload));
+    await subscription.everywhere();
   }
 
   flush(): Promise<void> {
@@ -132,8 +138,25 @@ function version(): string {
   return (JSON.parse(text) as { version: string }).version;
 }
 
+/** Resolves when others can join it. */
+async function memberOf(node: RunningNode): Promise<Member> {
+  await node.meshSettled;
+  const [address] = node.meshAddresses;
+  if (address === undefined) throw new Error('the mesh worker did not start');
+  return {
+    address,
+    pid: () => node.meshProcess()?.pid ?? null,
+    async linked() {
+      const response = await fetch(`${node.url.replace(/^ws/, 'http')}/v1/cluster`);
+      const { nodes } = (await response.json()) as { nodes: ClusterNode[] };
+      // This node has no round trip.
+      return nodes.some(({ state, roundTrip }) => state === 'alive' && roundTrip !== null);
+    },
+  };
+}
+
 export const flowbus: Bus = {
-  async start({ shards, links, data }: ServerOptions): Promise<BusServer> {
+  async start({ shards, links, data, cluster }: ServerOptions): Promise<BusServer> {
     const config = makeConfig({
       port: 0,
       logLevel: 'warn',
@@ -143,22 +166,31 @@ export const flowbus: Bus = {
       ...(data === null
         ? {}
         : { dataDir: data, journalSize: MUCH, mailboxSize: MUCH, mailboxMessages: MANY }),
+      ...(cluster === null
+        ? {}
+        : { node: cluster.node, meshPort: 0, join: cluster.join, meshSecret: cluster.secret ?? undefined }),
     });
-    const node = await startNode(config, createLogger(config), { dedicated: true });
-    return {
+    const mesh = cluster === null ? undefined : MESH_WORKER;
+    const node = await startNode(config, createLogger(config), { dedicated: true, mesh });
+    const stop = async (): Promise<void> => {
+      await node.stop();
+    };
+    const server = {
       url: node.url,
       version: version(),
-      pids: () => [
-        process.pid,
-        ...node
-          .processes()
-          .map(({ pid }) => pid)
-          .filter((pid) => pid !== undefined),
-      ],
-      stop: async () => {
-        await node.stop();
-      },
+      pids: () =>
+        [process.pid, ...node.processes().map(({ pid }) => pid), node.meshProcess()?.pid].filter(
+          (pid) => pid !== undefined,
+        ),
+      stop,
     };
+    if (cluster === null) return server;
+    try {
+      return { ...server, member: await memberOf(node) };
+    } catch (error) {
+      await stop();
+      throw error;
+    }
   },
 
   async connect(url, name) {

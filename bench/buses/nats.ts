@@ -2,7 +2,16 @@
 import { type Msg, type NatsConnection, wsconnect } from '@nats-io/nats-core';
 import { connect as tcpConnect } from '@nats-io/transport-node';
 import { WebSocket } from 'ws';
-import { type AssuredClient, type Bus, type BusClient, Notes, WINDOW } from './bus.js';
+import {
+  type AssuredClient,
+  type Bus,
+  type BusClient,
+  type BusServer,
+  type Membership,
+  Notes,
+  type ServerOptions,
+  WINDOW,
+} from './bus.js';
 import { freePort, startProgram } from './program.js';
 
 const REQUEST_TIMEOUT = 10_000;
@@ -91,8 +100,31 @@ export async function startNats(webSocket: boolean, more: readonly string[] = []
   });
 }
 
+/** With a route to each node that it joins. */
+async function startMember({ node, join }: Membership): Promise<BusServer> {
+  const [port, monitor] = [await freePort(), await freePort()];
+  const address = `127.0.0.1:${port}`;
+  const routes = join.map((other) => JSON.stringify(`nats-route://${other}`)).join(', ');
+  const server = await startNats(false, [
+    `server_name: ${node}`,
+    `http: "127.0.0.1:${monitor}"`,
+    `cluster { name: bench, listen: "${address}", routes: [${routes}] }`,
+  ]);
+  return {
+    ...server,
+    member: {
+      address,
+      pid: () => null,
+      async linked() {
+        const response = await fetch(`http://127.0.0.1:${monitor}/routez`);
+        return ((await response.json()) as { num_routes: number }).num_routes > 0;
+      },
+    },
+  };
+}
+
 export const nats: Bus = {
-  start: () => startNats(false),
+  start: ({ cluster }: ServerOptions) => (cluster === null ? startNats(false) : startMember(cluster)),
   connect: async (url, name) => new NatsClient(await tcpConnect({ servers: url, name }), name),
 };
 

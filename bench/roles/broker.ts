@@ -11,17 +11,25 @@ function running(): BusServer {
 }
 
 const operations = {
+  /** `address`: where other nodes join it; null: it is in no cluster. */
   async start({
     bus,
     ...options
-  }: ServerOptions & { bus: BusName }): Promise<{ url: string; version: string }> {
+  }: ServerOptions & { bus: BusName }): Promise<{ url: string; version: string; address: string | null }> {
     server = await (await busOf(bus)).start(options);
-    return { url: server.url, version: server.version };
+    return { url: server.url, version: server.version, address: server.member?.address ?? null };
   },
 
-  /** In an order that does not change. */
-  processes(): number[] {
-    return running().pids();
+  /** In an order that does not change, and that one of them which speaks with other nodes. */
+  processes(): { pids: number[]; meshPid: number | null } {
+    const { pids, member } = running();
+    return { pids: pids(), meshPid: member?.pid() ?? null };
+  },
+
+  /** Whether there is a link with another node. */
+  async linked(): Promise<boolean> {
+    const { member } = running();
+    return member !== undefined && (await member.linked());
   },
 };
 

@@ -11,7 +11,7 @@ import {
   repeat,
   type Scenario,
 } from '../scenario.js';
-import { arrivals, onStage, type Stage, settingOf } from '../stage.js';
+import { arrivals, costs, onStage, type Stage, settingOf } from '../stage.js';
 
 const TOPIC = 'bench.latency';
 const LOAD_TOPIC = 'bench.load';
@@ -75,9 +75,9 @@ export async function runPace(
     messages: Math.round((length * perSecond) / 1000),
     warmup: Math.round((warmup * perSecond) / 1000),
   });
-  const [lateness, share] = await Promise.all([
+  const [lateness, [before, after]] = await Promise.all([
     publisher.role.ask('pace', pace(TOPIC, rate), length + PATIENCE),
-    stage.cpuShare(start + warmup, start + length),
+    stage.usages(start + warmup, start + length),
     others?.publisher.role.ask('pace', pace(LOAD_TOPIC, load), length + PATIENCE),
   ]);
   const { published, notes } = await publisher.role.ask('finish', null);
@@ -93,7 +93,7 @@ export async function runPace(
       jitter,
       latenessP50: lateness.p50,
       latenessP99: lateness.p99,
-      cpuPerDelivery: share === null ? null : (share * 1e9) / (rate + load),
+      ...costs(before, after, rate + load),
       batch: await stage.batch(),
       acrossShards: subscriber.shard === publisher.shard ? 0 : 1,
     },

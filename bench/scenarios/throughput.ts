@@ -15,7 +15,7 @@ import {
   repeat,
   type Scenario,
 } from '../scenario.js';
-import { arrivals, onStage, type Stage, settingOf } from '../stage.js';
+import { arrivals, costs, onStage, type Stage, settingOf, type Usage } from '../stage.js';
 
 const TOPIC = 'bench.throughput';
 const SECONDS = 4;
@@ -57,7 +57,7 @@ function rates(before: readonly Mark[], after: readonly Mark[]): number {
 interface Measured {
   publishers: Mark[];
   subscribers: Mark[];
-  broker: { cpu: number | null; at: number };
+  broker: Usage;
 }
 
 /** Each count is taken with its own time: a busy process answers when it comes to it. */
@@ -66,19 +66,12 @@ async function measure(
   publishers: readonly Role<PublisherOperations>[],
   subscribers: readonly Role<SubscriberOperations>[],
 ): Promise<Measured> {
-  const broker = stage.cpu();
+  const broker = stage.usage();
   const [published, received] = await Promise.all([
     Promise.all(publishers.map((publisher) => publisher.ask('mark', null))),
     Promise.all(subscribers.map((subscriber) => subscriber.ask('mark', null))),
   ]);
   return { publishers: published, subscribers: received, broker };
-}
-
-/** Nanoseconds of the broker's processor time for each message that came to a subscriber. */
-function cpuPerDelivery(before: Measured, after: Measured, delivered: number): number | null {
-  if (before.broker.cpu === null || after.broker.cpu === null || delivered === 0) return null;
-  const share = (after.broker.cpu - before.broker.cpu) / (after.broker.at - before.broker.at);
-  return (share * 1e9) / delivered;
 }
 
 /** One run of `load`. `index` is part of the names, by which agents are placed. */
@@ -120,7 +113,7 @@ export async function runLoad(stage: Stage, load: Load, options: CommonOptions, 
     values: {
       delivered,
       published: rates(before.publishers, after.publishers),
-      cpuPerDelivery: cpuPerDelivery(before, after, delivered),
+      ...costs(before.broker, after.broker, delivered),
       batch: await stage.batch(),
       acrossShards: subscribers.filter(({ shard }) => shard !== null && !homes.has(shard)).length,
     },

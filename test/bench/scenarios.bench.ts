@@ -425,6 +425,31 @@ describe('the bench', function () {
     }
   });
 
+  it('mesh: messages from node to node, with a secret too, and what of their cost is the mesh workers', async () => {
+    const { code, out, err } = await run(['mesh', ...TINY, '--rate', '1000', '--secret', '--json']);
+    assert.equal(code, 0, err);
+    const { results } = JSON.parse(out) as Report;
+    const own = results.filter(({ bus, account }) => bus === 'flowbus' && account.expected > 0);
+    const costs = ['cpuPerDelivery', 'cpuNear', 'cpuNearMesh', 'cpuFar', 'cpuFarMesh'];
+    const paced = ['p50', 'p95', 'p99', 'oneP50', 'oneP95', 'oneP99', 'addedP50', 'addedP95', 'latenessP50'];
+    assert.equal(own.length, 2);
+    checkResult(own[0], 'mesh', 'throughput', ['delivered', 'published', ...costs]);
+    checkResult(own[1], 'mesh', 'latency at 1000/s', [...paced, ...costs]);
+    for (const result of own) assert.deepEqual(result.notes, []);
+    if (process.platform === 'linux') {
+      const [whole, near, nearMesh, far, farMesh] = costs.map((name) => figure(own[0], name));
+      assert.ok(Math.abs(whole - near - far) < whole * 1e-6);
+      assert.ok(nearMesh > 0 && nearMesh <= near && farMesh > 0 && farMesh <= far);
+    }
+    assert.ok(figure(own[1], 'p50') > 0);
+    const { oneP50, p50, addedP50 } = Object.fromEntries(paced.map((name) => [name, figure(own[1], name)]));
+    assert.equal(addedP50, p50 - oneP50);
+    const other = results.find(({ bus, case: task }) => bus === 'nats' && task === 'throughput');
+    // Where it is not installed the bench says so, and goes on without it.
+    if (other === undefined) assert.match(err, /nats-server is not installed/);
+    else assert.ok(figure(other, 'delivered') > 0 && figure(other, 'cpuNear') > 0);
+  });
+
   it('directory: simulated nodes agree after all that happens to them', async () => {
     const { code, out, err } = await run(['directory', ...TINY, '--nodes', '3', '--agents', '60', '--json']);
     assert.equal(code, 0, err);
