@@ -192,6 +192,8 @@ export class Gateway implements MeshGateway, ExchangePort, WorkerTalk, LinkedNod
     if (node === null) return;
     this.exchange.tick();
     this.#arrivals.take(node, bytes);
+    // What the mesh still has to do with the stream would otherwise come first: a third of the way from link to agent.
+    this.exchange.endTurn();
   }
 
   onRecord(node: string, key: string, value: Uint8Array | null): void {

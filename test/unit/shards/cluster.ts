@@ -37,6 +37,8 @@ class NodeWires {
   readonly readers: (LinkReader | null)[];
   /** By receiver. */
   readonly queues: Item[][];
+  /** By receiver: how often it was told that there is something. */
+  readonly flushes: number[];
   /** Workers whose rings are full. */
   readonly full = new Set<number>();
   /** By slot: the process that has the links. */
@@ -45,6 +47,7 @@ class NodeWires {
   constructor(workers: number) {
     this.readers = Array.from({ length: workers }, () => null);
     this.queues = Array.from({ length: workers }, () => []);
+    this.flushes = Array.from({ length: workers }, () => 0);
   }
 
   /** The process of `slot` is gone: it says nothing any more. */
@@ -64,7 +67,9 @@ class NodeWires {
         queue.push({ from: slot, urgent, kind, stamp, bytes });
         return true;
       },
-      flush: () => {},
+      flush: () => {
+        this.flushes[to]++;
+      },
     }));
     return {
       kind: 'shared-memory',

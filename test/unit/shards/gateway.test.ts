@@ -45,6 +45,21 @@ describe('gateways', () => {
     }
   });
 
+  it('pass on what a node has sent before the mesh does anything else', async () => {
+    const cluster = await clusterOf('a', 'b');
+    const [a, b] = cluster.nodes;
+    b.agent('taker', 0, ['x']);
+    const { session } = a.agent('feeder', 0);
+    await cluster.run();
+    a.publish(0, session, 'x', 2, ['1']);
+    a.shards[0].exchange.endTurn();
+    a.wires.deliver();
+    const [batch] = cluster.links.get('a b')!.sent.splice(0);
+    const before = b.wires.flushes[0];
+    b.gateway.onBatch(cluster.links.get('b a')!, batch);
+    assert.equal(b.wires.flushes[0], before + 1);
+  });
+
   it('send a message once to each node that wants it, and none back or to others', async () => {
     const cluster = await clusterOf('a', 'b', 'c', 'd');
     const [a, b, c, d] = cluster.nodes;
